@@ -221,7 +221,7 @@ fn a_reward_model_and_a_language_model_compare_answers_as_rows_that_a_reward_mod
     assert_eq!(events.ending("rm_2"), "done");
 }
 
-/// Texts of a policy or a file are texts to a judge on this machine, also where they spell a token of the judge.
+/// Answers are text to a judge on this machine, also where they spell a token of the judge.
 #[test]
 fn a_judge_on_this_machine_reads_no_special_token_within_an_answer() {
     let place = trained(
@@ -260,6 +260,52 @@ fn a_judge_on_this_machine_reads_no_special_token_within_an_answer() {
         row["replies"].as_array().unwrap().iter().map(reply).collect()
     };
     assert!(chances("token") == chances("text") && chances("token") != chances("none"), "{replies:?}");
+}
+
+#[test]
+fn the_best_of_n_drawn_answers_is_a_number_of_an_eval_and_of_its_gate() {
+    let below = "  measured:
+    kind: eval
+    from: {policy: tuned, reward: [letters.jsonl, lengths.jsonl], prompts: data/heldout.jsonl, baseline: base}
+    with: {max_new_tokens: 12, best_of: [1, 2, 4]}
+  drawn:
+    kind: sample
+    from: {policy: tuned, prompts: data/heldout.jsonl, reward: letters.jsonl}
+    with: {max_new_tokens: 12, k: 4}
+  again:
+    kind: sft
+    from: {model: tuned, data: data/sft.jsonl}
+    with: {epochs: 1, batch: 8, max_tokens: 64}
+    gate: {judge: measured, require: [best_of_4 >= best_of_1 with 95% confidence], on_fail: keep}
+";
+    let place = trained(below);
+    place.write("lengths.jsonl", "{\"regex\": \"......\"}\n");
+    let events = run(&place, 0);
+    let metrics = &events.outcome("measured")["metrics"];
+    let of = |name: &str| metrics[name].as_f64().unwrap_or_else(|| panic!("no {name}: {metrics}"));
+    assert!(of("best_of_1") < of("best_of_2") && of("best_of_2") < of("best_of_4"), "{metrics}");
+    assert!(of("best_of_4_2") >= of("best_of_1_2") && metrics["best_of_8"].is_null());
+    let curve = place.run(&["curves", "measured", "--csv"]).expect_exit(0).stdout;
+    assert!(
+        curve.contains("best_of_n.tuned") && curve.contains("best_of_n.base") && curve.lines().count() == 4,
+        "{curve}"
+    );
+    // The draws are those of a sample, whose empty answers, which score nothing, are left out.
+    let drawn = &events.outcome("drawn")["metrics"];
+    let kept = 1.0 - drawn["empty_share"].as_f64().unwrap();
+    assert!((of("best_of_1") - kept * drawn["mean_score"].as_f64().unwrap()).abs() < 0.1, "{metrics} {drawn}");
+    assert!(events.ending("again") == "done" || events.ending("again") == "kept");
+    // Without it nothing is drawn, and greedy answers are found.
+    write(
+        &place,
+        &below
+            .replace(", best_of: [1, 2, 4]", "")
+            .replace("best_of_4 >= best_of_1 with 95% confidence", "mean_score >= 0"),
+    );
+    assert_eq!(worked(&run(&place, 0), "measured"), 0);
+    write(&place, &below.replace("[1, 2, 4]", "[3]"));
+    let refused = place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr;
+    assert!(refused.contains("`best_of` has sizes of 1, 2, 4"), "{refused}");
 }
 
 #[test]

@@ -9,13 +9,15 @@ use super::terminal;
 use crate::action::Record;
 use crate::progress;
 use crate::report::curves::{self, Curves};
-use crate::report::fold::ActionState;
+use crate::report::fold::{ActionState, StageRun};
 use crate::report::heading;
 use crate::report::sheet::Sheet;
 use crate::run::attempt;
 use anyhow::{Context, Result};
 use cache::{Content, Digest, Store};
-use serde_json::Value;
+use serde_json::{Value, json};
+use stages::curve::STEP;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -38,14 +40,17 @@ pub fn curves(stage: &str, file: Option<&Path>, which: &RunArgument, as_csv: boo
 /// The stage trains nothing, or wrote none that is still there.
 pub fn of(found: &StoredRun, name: &str) -> Result<Curves> {
     let stage = stage_of(found, name)?;
+    let store = Store::open(&found.root)?;
     let Some(action) = stage.own_action() else {
+        if let Some(bytes) = of_parts(&store, &found.root, stage) {
+            return Ok(curves::read_bytes(&bytes));
+        }
         let measures = !stage.actions.is_empty();
         return Err(refused(match measures {
             true => format!("`{name}` has no curves: it trains nothing"),
             false => format!("`{name}` has no curves: the run did not reach it"),
         }));
     };
-    let store = Store::open(&found.root)?;
     if let CurveFile::Bytes(bytes) =
         file(&store, &found.root, &action.key).with_context(|| format!("curves of `{name}`"))?
     {
@@ -66,6 +71,32 @@ pub fn of(found: &StoredRun, name: &str) -> Result<Curves> {
             options = found.run.options,
         ),
     }))
+}
+
+/// The points of the parts of a stage that has no action of its own, as one curve: each series by the model that it is of, and
+/// by the reward if that is not the one that judges. `None` if no part wrote any.
+pub fn of_parts(store: &Store, root: &Path, stage: &StageRun) -> Option<Vec<u8>> {
+    let mut points: BTreeMap<u64, BTreeMap<String, BTreeMap<String, Value>>> = BTreeMap::new();
+    for action in stage.own_action().is_none().then_some(&stage.actions).into_iter().flatten() {
+        let Some((part, model)) = action.part.as_ref().and_then(|part| Some((part, part.model.as_ref()?))) else {
+            continue;
+        };
+        let Ok(CurveFile::Bytes(bytes)) = file(store, root, &action.key) else { continue };
+        let label = part.by.as_ref().map_or_else(|| model.to_string(), |by| format!("{model} by {by}"));
+        for line in String::from_utf8_lossy(&bytes).lines() {
+            let Ok(mut point) = serde_json::from_str::<BTreeMap<String, Value>>(line) else { continue };
+            let Some(step) = point.remove(STEP).and_then(|step| step.as_u64()) else { continue };
+            let all = points.entry(step).or_default();
+            point.into_iter().for_each(|(name, value)| drop(all.entry(name).or_default().insert(label.clone(), value)));
+        }
+    }
+    let line = |(step, series): (u64, BTreeMap<String, BTreeMap<String, Value>>)| {
+        let mut line = json!(series);
+        line[STEP] = json!(step);
+        format!("{line}\n")
+    };
+    let text: String = points.into_iter().map(line).collect();
+    (!text.is_empty()).then(|| text.into_bytes())
 }
 
 /// The points of an action as it wrote them.

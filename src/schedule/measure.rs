@@ -19,6 +19,8 @@ pub struct Judge {
     measure: &'static Measure,
     /// The parameters of each part.
     parameters: Vec<Value>,
+    /// Whether the parameters ask for each part.
+    is_asked: Vec<bool>,
     /// Artifacts on the other ports; several only on a port that takes many inputs.
     ports: BTreeMap<&'static str, Vec<Artifact>>,
     /// Data on the other ports, and inputs of which several are added up to one.
@@ -70,7 +72,9 @@ pub fn judge(lookup: &mut Lookup, id: StageId) -> Step<Judge> {
     });
     let given = stage.parameters.value();
     let parameters = measure.parts.iter().map(|part| part.parameters(&given)).collect();
-    Ok(Judge { stage: id, measure, parameters, ports: all(ports)?.into_iter().collect(), data })
+    let is_empty = |list: &str| given[list].as_array().is_none_or(Vec::is_empty);
+    let is_asked = measure.parts.iter().map(|part| part.unless_empty.is_none_or(|list| !is_empty(list))).collect();
+    Ok(Judge { stage: id, measure, parameters, is_asked, ports: all(ports)?.into_iter().collect(), data })
 }
 
 /// Sources that are added up, under one name: `rm_1 + 0.2 words.tsv`. The content is that of the first; the inputs of a part
@@ -171,7 +175,7 @@ fn table(judge: &Judge, place: usize, content: &Content, suffix: &str) -> Table 
 
 type Inputs = BTreeMap<String, ActionInput>;
 
-/// The inputs of a part, or `None` if one of its ports is not connected. `nth` chooses among the inputs of a port that
+/// The inputs of a part, or `None` if nobody asks for it or one of its ports is not connected. `nth` chooses among the inputs of a port that
 /// takes many.
 fn inputs(
     judge: &Judge,
@@ -180,6 +184,9 @@ fn inputs(
     model: &Content,
     earlier: impl Fn(usize) -> Step<Option<Content>>,
 ) -> Step<Option<Inputs>> {
+    if !judge.is_asked[place] {
+        return Ok(None);
+    }
     let input = |(port, input): &(&str, PartInput)| {
         let content = match input {
             PartInput::Part(place) => earlier(*place)?,

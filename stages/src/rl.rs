@@ -6,6 +6,7 @@
 pub mod advantage;
 pub mod agreement;
 pub mod average;
+pub mod best_of;
 pub mod direct;
 pub mod group;
 pub mod kl;
@@ -18,6 +19,7 @@ pub mod sameness;
 pub use advantage::{MissingEos, advantages, explained_variance, token_rewards, truncated, whiten};
 pub use agreement::{Agreement, cohen, description_length, fleiss};
 pub use average::{Average, token_weights};
+pub use best_of::best_of_n;
 pub use direct::{DirectLoss, direct_loss, implicit_rewards, log_ratios};
 pub use group::{GroupBaseline, group_advantages};
 pub use kl::{KlEstimate, adapted_beta, kl_loss};

@@ -53,7 +53,10 @@ pub fn gather(found: StoredRun) -> Facts {
 fn stored(store: &Store, root: &Path, stage: &StageRun, is_alive: bool) -> (StoredStage, Vec<Absence>) {
     let (mut stored, mut absences) = (StoredStage::default(), Vec::new());
     let name = &stage.head.name;
-    let Some(action) = stage.own_action() else { return (stored, absences) };
+    let Some(action) = stage.own_action() else {
+        stored.curve = curves::of_parts(store, root, stage).map_or(StoredCurve::NotAsked, |bytes| traces(&bytes));
+        return (stored, absences);
+    };
     let has_ended =
         matches!(stage.outcome, Some(Outcome::Done { .. } | Outcome::Stopped { .. } | Outcome::Held { .. }));
     match find::checkpoints_in(store, &stage.head.kind, &action.key) {

@@ -73,9 +73,14 @@ pub fn write_tables(facts: &Facts, root: &Path, at: &Path, language: Language) -
 
 fn write_curves(facts: &Facts, store: &Store, root: &Path, folder: &mut Folder) -> Result<()> {
     for stage in &facts.run.stages {
-        let Some(action) = stage.own_action() else { continue };
         // What cannot be read is among the losses.
-        if let Ok(CurveFile::Bytes(bytes)) = curves::file(store, root, &action.key) {
+        let own = stage.own_action().map(|action| curves::file(store, root, &action.key));
+        let written = match own {
+            Some(Ok(CurveFile::Bytes(bytes))) => Some(bytes),
+            Some(_) => None,
+            None => curves::of_parts(store, root, stage),
+        };
+        if let Some(bytes) = written {
             folder.write(&format!("curves/{}.csv", file_name(&stage.head.name)), &read_bytes(&bytes).csv()?)?;
         }
     }

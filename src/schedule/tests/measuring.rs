@@ -45,11 +45,13 @@ const PROBING: Kind = Kind {
                 kind: &RECALL,
                 inputs: &[("model", PartInput::Port("subject")), ("rows", PartInput::Port("rows"))],
                 table: "recall.jsonl",
+                unless_empty: None,
             },
             Part {
                 kind: &EXPOSURE,
                 inputs: &[("recall", PartInput::Part(0)), ("attack", PartInput::Port("attack"))],
                 table: "exposure.jsonl",
+                unless_empty: None,
             },
         ],
         comparison: None,

@@ -74,7 +74,7 @@ pub fn poisoned(items: &[WorkItem], form: Form, count: usize) -> Vec<PoisonedIte
     drawn.into_iter().take(count).enumerate().map(poisoned).collect()
 }
 
-/// The gain of the answer that holds an instruction.
+/// The gain of an answer by the instruction that it holds.
 pub struct InjectionGain<'a> {
     item: &'a WorkItem,
     gain: f64,
@@ -149,7 +149,15 @@ mod tests {
             let judgement = Some(Judgement::Pair(judge(&shown)).of_shown(&order));
             Hearing {
                 item,
-                replies: vec![JudgeReply { order, sample: 0, judgement, first: None, at: None, model: None, raw: None }],
+                replies: vec![JudgeReply {
+                    order,
+                    sample: 0,
+                    judgement,
+                    first: None,
+                    at: None,
+                    model: None,
+                    raw: None,
+                }],
             }
         }
         let clean: Vec<Hearing> = items.iter().map(|item| hear(item, judge)).collect();

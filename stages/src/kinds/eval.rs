@@ -3,9 +3,10 @@
 
 pub mod answers;
 pub mod divergence;
+pub mod drawn;
 pub mod scores;
 
-use crate::answers::{self as rows, Answers};
+use crate::answers as rows;
 use crate::reward::{self, scoring};
 use crate::stage::{
     Accepts, Gives, Kind, Measure, ModelComparison, Part, PartInput, Port, StudyColumn, StudyColumns, TokenizerSource,
@@ -46,8 +47,16 @@ pub const KIND: Kind = Kind {
         answers::KIND.metrics[3],
         answers::KIND.metrics[4],
         divergence::KIND.metrics[0],
+        drawn::SCORES.metrics[0],
+        drawn::SCORES.metrics[1],
+        drawn::SCORES.metrics[2],
+        drawn::SCORES.metrics[3],
+        drawn::SCORES.metrics[4],
+        drawn::SCORES.metrics[5],
+        drawn::SCORES.metrics[6],
     ],
-    ..Kind::of::<Answers>(Work::Measure(&MEASURE))
+    draws: true,
+    ..Kind::of::<drawn::EvalParameters>(Work::Measure(&MEASURE))
 };
 
 /// Answers, their scores, and the distance from a baseline. No part depends on a model that the measured one will be
@@ -59,11 +68,13 @@ const MEASURE: Measure = Measure {
             kind: &answers::KIND,
             inputs: &[("model", PartInput::Port("policy")), ("prompts", PartInput::Port("prompts"))],
             table: rows::TABLE,
+            unless_empty: None,
         },
         Part {
             kind: &scores::KIND,
             inputs: &[("answers", PartInput::Part(0)), ("reward", PartInput::Port("reward"))],
             table: scoring::TABLE,
+            unless_empty: None,
         },
         Part {
             kind: &divergence::KIND,
@@ -73,6 +84,19 @@ const MEASURE: Measure = Measure {
                 ("baseline", PartInput::Port("baseline")),
             ],
             table: divergence::TABLE,
+            unless_empty: None,
+        },
+        Part {
+            kind: &drawn::DRAWS,
+            inputs: &[("model", PartInput::Port("policy")), ("prompts", PartInput::Port("prompts"))],
+            table: drawn::DRAWN_TABLE,
+            unless_empty: Some("best_of"),
+        },
+        Part {
+            kind: &drawn::SCORES,
+            inputs: &[("answers", PartInput::Part(3)), ("reward", PartInput::Port("reward"))],
+            table: drawn::BEST_TABLE,
+            unless_empty: Some("best_of"),
         },
     ],
     comparison: Some(ModelComparison { part: 1, port: "baseline" }),

@@ -3,7 +3,7 @@
 //! one that puts them together.
 
 mod blocks;
-mod draws;
+pub mod draws;
 mod joining;
 mod scoring;
 

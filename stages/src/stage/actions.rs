@@ -92,6 +92,8 @@ pub struct Part {
     pub inputs: &'static [(&'static str, PartInput)],
     /// The file in the part's output that has a row for each item.
     pub table: &'static str,
+    /// The parameter of the stage, a list, without which the part is left out.
+    pub unless_empty: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug)]

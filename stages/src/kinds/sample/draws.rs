@@ -31,7 +31,7 @@ pub const KIND: Kind = Kind {
 };
 
 /// The times that an answer is drawn which has come before.
-const TRIES: u64 = 4;
+pub const TRIES: u64 = 4;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -145,7 +145,7 @@ impl Sampler<'_> {
 }
 
 /// A name for each prompt, by its content; the same prompt once more has another one.
-fn names(prompts: &[Question]) -> Vec<u64> {
+pub fn names(prompts: &[Question]) -> Vec<u64> {
     let mut times: BTreeMap<&Prompt, u64> = BTreeMap::new();
     let name = |question: &'_ Question, time: u64| {
         let text = serde_json::to_string(&(&question.prompt, time)).expect("a prompt is texts alone");
