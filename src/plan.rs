@@ -10,6 +10,7 @@ mod leaks;
 pub mod looks;
 mod metrics;
 mod name;
+mod open_keys;
 mod outputs;
 mod parameters;
 mod pins;
@@ -133,6 +134,9 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
             kinds[id].map_or_else(Vec::new, |kind| metrics(stage, kind, &inputs, parameters.as_ref(), &mut mistakes));
         if let Some(kind) = kinds[id] {
             secrets::check(stage, &with, kind, &mut mistakes);
+        }
+        if let Some(parameters) = &parameters {
+            open_keys::warn(stage, &with, parameters, &mut mistakes);
         }
         let lora = parameters.as_ref().and_then(|parameters| parameters.get("lora"));
         let lora = lora.map(|lora| (lora.clone(), with.get("lora").map(|lora| lora.span)));

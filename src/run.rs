@@ -7,6 +7,7 @@ pub mod death;
 pub mod devices;
 mod finish;
 mod foreign;
+mod foretold;
 pub mod gpus;
 mod head;
 mod inputs;
@@ -61,6 +62,8 @@ pub struct Options {
     pub looks: Option<PathBuf>,
     /// The folder of people's labels.
     pub labels: PathBuf,
+    /// Whether a look tells what stages will ask a server for.
+    pub foretells: bool,
 }
 
 /// Runs everything that is not done yet. Returns the exit code: 130 interrupted, 1 a stage failed or a gate erred, 3
@@ -91,10 +94,8 @@ pub fn run(
 /// Runs the same loop without workers or a journal: what is not in the store would run.
 pub fn look(plan: &Plan, selection: &Selection, options: &Options, sink: &mut dyn FnMut(&Event)) -> Result<u8> {
     // If nothing was ever run here, nothing is created either.
-    let empty = match files::exists(&options.store).context("look for the store")? {
-        true => None,
-        false => Some(tempfile::tempdir().context("make an empty store")?),
-    };
+    let is_there = files::exists(&options.store).context("look for the store")?;
+    let empty = (!is_there).then(tempfile::tempdir).transpose().context("make an empty store")?;
     let store = Store::open(empty.as_ref().map_or(&options.store, |directory| directory.path()))?;
     let contents = inputs::identify(plan, selection, &store)?;
     Run::new(plan, selection, options, &store, &contents, sink).finish()
@@ -138,6 +139,8 @@ struct Run<'a> {
     is_stopping: bool,
     /// Needed content is gone from the store.
     is_content_lost: bool,
+    /// The stages of which a look told what they will ask for.
+    foretold: Vec<StageId>,
     restarts: u32,
     /// The number of stages that ended with each exit code of [`CODES`].
     codes: [usize; 4],
@@ -165,6 +168,10 @@ struct Work {
 }
 
 impl Work {
+    fn new(request: Request) -> Work {
+        Work { request, failed: 0, is_alone: false, is_told: false, claim: None }
+    }
+
     /// Whether this run has not tried it yet.
     fn is_first(&self) -> bool {
         self.failed == 0 && !self.is_alone
@@ -210,6 +217,7 @@ impl<'a> Run<'a> {
             failed: None,
             is_stopping: false,
             is_content_lost: false,
+            foretold: Vec::new(),
             restarts: 0,
             codes: [0; 4],
             remaining: plan.stages.len(),
@@ -353,13 +361,7 @@ impl<'a> Run<'a> {
                 Command::Obtain(request) => match self.look_up(&request)? {
                     Some(news) => commands.extend(schedule.news(news)),
                     None if self.is_stopping => {}
-                    None => self.pending.push_back(Work {
-                        request,
-                        failed: 0,
-                        is_alone: false,
-                        is_told: false,
-                        claim: None,
-                    }),
+                    None => self.pending.push_back(Work::new(request)),
                 },
             }
             if self.interrupt.load(Ordering::Relaxed) && !self.is_stopping {
@@ -375,6 +377,7 @@ impl<'a> Run<'a> {
 
     /// Counts a stage that has ended, and reports its end with the time.
     fn end(&mut self, stage: StageId, outcome: Outcome) -> Result<()> {
+        self.foretell_bound(stage, &outcome)?;
         let stage = self.plan.stages[stage].name.clone();
         let code = match &outcome {
             Outcome::Done { .. } | Outcome::Skipped { .. } | Outcome::WouldRun { .. } => 0,

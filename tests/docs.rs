@@ -309,6 +309,10 @@ fn kind(kind: &Kind) -> String {
         })
         .collect();
     text += &table(&["`with`", "default", "what it does"], &parameters);
+    if !kind.beside_key.is_empty() {
+        let named: Vec<String> = kind.beside_key.iter().map(|path| code(path)).collect();
+        text += &format!("In no key, so that another value runs nothing again: {}.\n\n", named.join(", "));
+    }
     let metrics: Vec<Vec<String>> = kind
         .metrics()
         .map(|metric| {

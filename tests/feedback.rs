@@ -468,6 +468,23 @@ stages:
     assert_eq!(scores[2]["score"], serde_json::json!([2.0, 4.0, 0.0]));
 }
 
+#[test]
+fn a_plan_bounds_what_an_endpoint_is_asked_about_answers_that_are_not_drawn_yet() {
+    let below = sample("[base, tuned]", "k: 2")
+        + "  judged:
+    kind: rank
+    from: {items: answers:answers.jsonl}
+    with: {form: pairs, endpoint: {url: 'http://127.0.0.1:9/v1', model: m}}
+";
+    let place = trained(&below);
+    let events = place.run(&["run", "rlhf.yaml", "--dry-run", "--json"]).expect_exit(0).events();
+    let notes: Vec<&str> = events.of("noted").map(|event| word(&event["message"])).collect();
+    // Six pairs of four answers to twelve prompts, in two orders.
+    let said = "would ask m at 127.0.0.1:9 for at most 144 replies (12 prompts, 4 answers each); how many of them are kept, \
+                and what the others may cost, is known once `answers` has run";
+    assert_eq!(notes, [said]);
+}
+
 /// Rows of RewardBench 2, each answer a word of its own, and a file with the scores of the words.
 fn benchmark(place: &Place) -> Value {
     let golden = fs::read_to_string(format!("{ROOT}/stages/tests/golden/rewardbench.json")).unwrap();

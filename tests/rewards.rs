@@ -75,9 +75,8 @@ fn a_reward_model_with_a_tokenizer_of_its_own_scores_texts_and_the_record_says_s
     let events = run(&place, 0);
     assert!(mean(&events, "ppo", "score_sd") > 0.0);
     assert!(mean(&events, "measured", "mean_score") != mean(&events, "measured", "mean_score_2"));
-    let explained = place.run(&["explain", "rlhf.yaml", "ppo"]).expect_exit(0);
-    assert!(explained.stdout.contains("reward 1 has a tokenizer or chat template of its own"), "{}", explained.stdout);
-    // Its scores of texts are those of `score`, which knows nothing of the tokens.
+    let said = format!("{:?}", events.0);
+    assert!(said.matches("reward 1 has a tokenizer or chat template of its own").count() >= 2, "{said}");
     assert_eq!(worked(&run(&place, 0), "ppo"), 0);
 }
 
@@ -123,10 +122,10 @@ fn several_rewards_are_added_up_by_their_weights() {
     assert_eq!((worked(&again, "apart"), worked(&again, "sum")), (0, 1));
 }
 
-/// A command that notes each call, and scores an answer by the letters e of its line.
+/// A command that notes each call, and scores an answer by the length of its line.
 fn counting(place: &Place, more: &str) -> String {
     let command = "cat > lines; wc -l < lines >> \\\"$CALLS\\\"; awk -f in/score.awk lines";
-    place.write("score.awk", "{ print gsub(/e/, \"e\") }\n");
+    place.write("score.awk", "{ print length($0) }\n");
     let calls = place.at("calls").display().to_string();
     format!(
         "  letters:\n    kind: reward\n    from: {{score: score.awk}}\n    with: {{command: \"{command}\", env: {{CALLS: \"{calls}\"}}{more}}}\n"
@@ -149,7 +148,7 @@ fn a_command_scores_answers_and_is_asked_for_none_twice() {
     let first = calls(&place);
     assert_eq!(first[0], 0, "it is tried out before anything trains");
     assert!(first[1..].iter().sum::<usize>() <= 3 * 8 + 8, "{first:?}");
-    let said = place.run(&["explain", "rlhf.yaml", "ppo"]).expect_exit(0).stdout;
+    let said = format!("{:?}", events.0);
     assert!(said.contains("may not give the same again"), "{said}");
     // How it is called is in no key.
     write(
@@ -164,7 +163,7 @@ fn a_command_scores_answers_and_is_asked_for_none_twice() {
     assert_eq!(calls(&place), first);
     // Another script is another reward.
     let letters = counting(&place, "");
-    place.write("score.awk", "{ print gsub(/a/, \"a\") }\n");
+    place.write("score.awk", "{ print -length($0) }\n");
     write(&place, &[letters, measured].concat());
     run(&place, 0);
     assert!(calls(&place).len() > first.len());
@@ -222,11 +221,11 @@ fn a_stopped_run_goes_on_with_the_scores_that_were_kept_and_gives_the_same() {
     assert_eq!(run(&undisturbed, 0).content("ppo"), whole);
 }
 
-/// A server that scores a text by its letters e.
+/// A server that scores a text by its length.
 fn scoring(asked: &Asked) -> Reply {
     let texts = asked.body["query"].as_array().unwrap();
     assert_eq!(texts.len(), asked.body["prompts"].as_array().unwrap().len());
-    let scores: Vec<usize> = texts.iter().map(|text| text.as_str().unwrap().matches('e').count()).collect();
+    let scores: Vec<usize> = texts.iter().map(|text| text.as_str().unwrap().chars().count()).collect();
     answers(200, &json!({"rewards": scores}).to_string())
 }
 
@@ -260,7 +259,7 @@ fn a_server_scores_answers_and_its_key_is_told_to_nobody_else() {
         assert!(!String::from_utf8_lossy(&bytes).contains("secret-key"), "{}", file.display());
     }
     let before = server.requests();
-    let mut again = place.command(&["run", "rlhf.yaml", "--device", "cpu", "--json", "--rerun", "measured"]);
+    let mut again = place.command(&["run", "rlhf.yaml", "--device", "cpu", "--json", "--force", "measured"]);
     again.env("FIRST_KEY", "first-secret-key").env("SECOND_KEY", "second-secret-key");
     program::ran(again).expect_exit(0);
     assert_eq!(server.requests(), before, "each score is asked for once");
@@ -277,4 +276,27 @@ fn a_server_that_gives_no_scores_is_told_before_anything_trains() {
     assert_eq!(worked(&events, "measured"), 0);
     write(&place, "  first:\n    kind: reward\n    with: {endpoint: {url: \"https://me:key@host/\"}}\n");
     assert!(place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr.contains("holds neither a key nor a query"));
+}
+
+#[test]
+fn a_reward_model_of_others_reads_dialogues_through_its_own_template() {
+    let place = small("");
+    run(&place, 0);
+    place.run(&["export", "strange", "own", "rlhf.yaml", "--merge"]).expect_exit(0);
+    let prompts = ["Why?", "Who, then?"].map(|text| json!({"messages": [{"role": "user", "content": text}]}));
+    place.write("chat.jsonl", &prompts.map(|row| format!("{row}\n")).concat());
+    let template = "{% for message in messages %}<{{ message.content }}>.{% endfor %}";
+    let measured = |reward: &str| {
+        let line = eval("measured", reward).replace("data/heldout.jsonl", "chat.jsonl");
+        line.replace("max_new_tokens: 8", &format!("max_new_tokens: 8, chat_template: \"{template}\""))
+    };
+    write(&place, &measured("./own"));
+    let refused = place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr;
+    assert!(refused.contains("cannot read the dialogues that it is to score"), "{refused}");
+    place.write("own/chat_template.jinja", template);
+    let of_ours = mean(&run(&place, 0), "measured", "mean_score");
+    // One that was trained elsewhere has no scale beside it, and reads all that the template writes.
+    fs::remove_file(place.at("own/reward.json")).unwrap();
+    let of_others = mean(&run(&place, 0), "measured", "mean_score");
+    assert!(of_others.is_finite() && of_others != of_ours, "{of_others} {of_ours}");
 }

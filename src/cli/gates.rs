@@ -128,6 +128,7 @@ pub fn look(plan: &Plan, file: &Path, found: &StoredRun) -> Result<RunState> {
         decisions: approvals::decisions(&approvals::read(&approvals::path(file))?),
         looks: Some(ledger::file::folder(file)),
         labels: labels::folder(file),
+        foretells: false,
     };
     let mut events = Vec::new();
     let everything = selection::select(plan, &selection::Filter::default()).map_err(refused)?;

@@ -267,6 +267,7 @@ pub fn open(place: &LabelPlace, stage: &str, session: &str) -> Result<(LabelBook
         decisions: approvals::decisions(&approvals::read(&approvals::path(file))?),
         looks: looks.clone(),
         labels: labels::folder(file),
+        foretells: false,
     };
     let mut key = None;
     let everything = selection::select(&plan, &selection::Filter::default()).map_err(refused)?;

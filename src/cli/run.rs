@@ -114,6 +114,7 @@ fn carry_out(
         decisions: approvals::decisions(&approvals),
         looks: asked.looks(),
         labels: labels::folder(&asked.file),
+        foretells: execution.is_none(),
     };
     if execution.is_some() && !selection.typed().is_empty() {
         refuse_missing(&plan, &selection, &options)?;

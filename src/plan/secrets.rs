@@ -13,14 +13,14 @@ use stages::{audit, sandbox};
 /// Variables that every command gets: they decide which programs and files it finds, so their values belong in the key.
 const GIVEN: [&str; 4] = ["PATH", "LANG", "HOME", "TMPDIR"];
 
-/// What a stage is told beside its action, since it changes no result.
+/// Things that a stage is told beside its action, since they change no result.
 pub struct ToldBeside {
     /// The names of its own secrets, and of those of the rewards that it asks.
     pub secrets: Vec<String>,
     pub called: Vec<CalledReward>,
 }
 
-/// What each stage is told.
+/// The things that each stage is told.
 pub fn told(drafts: &[Draft]) -> Vec<Option<ToldBeside>> {
     let own = |draft: &Draft| draft.spec.secrets.iter().map(|name| name.value.clone()).collect::<Vec<_>>();
     let called = |draft: &Draft| -> Option<CalledReward> {

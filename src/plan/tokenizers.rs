@@ -95,7 +95,7 @@ pub fn check(drafts: &[Draft], gates: &[Option<Box<Gate>>], mistakes: &mut Vec<D
     }
 }
 
-/// What does without a reward model that reads the tokens of the policy.
+/// The ways to do without a reward model that reads the tokens of the policy.
 const WITHOUT: &str =
     "`with: {critic: zero}` takes a critic of zeros on the policy's own base, `advantage: rloo` and the like none";
 

@@ -53,6 +53,7 @@ impl Run<'_> {
             return Ok(Some(News::Failed { key: *key, cause: Failure::LeftOut }));
         }
         if self.session.is_none() {
+            self.foretell(request)?;
             let because = self.why(request)?;
             return Ok(Some(News::WouldRun { key: *key, because }));
         }

@@ -7,11 +7,13 @@ use crate::cause::{Cause, SkipReason};
 use crate::event::Event;
 use crate::executor::Job;
 use crate::failure::Failure;
+use crate::plan::Stage;
 use crate::schedule::{News, Request};
 use anyhow::{Context, Result};
 use cache::{ClaimResult, Damage, Hold, Owner, Store, is_interruption};
 use stages::io::{DeviceChoice, Handover, Host};
 use stages::kinds;
+use stages::stage::Kind;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -89,7 +91,8 @@ impl Run<'_> {
         let stage = &self.plan.stages[request.limits_of];
         // A stage may have actions that compute and others that do not.
         let kind = request.part.as_ref().and_then(|part| kinds::kind_or_part(&part.kind)).unwrap_or(stage.kind);
-        let may_compute = kind.computes && execution.device != DeviceChoice::Cpu;
+        let computes = kind.computes && !is_all_asked(stage, kind);
+        let may_compute = computes && execution.device != DeviceChoice::Cpu;
         if self.devices.is_none() && (may_compute || stage.resources.gpu > Some(0)) {
             let found = gpus::resolve(&execution.device, execution.capacity.gpu).map_err(|error| format!("{error:#}"));
             found.iter().for_each(|found| self.slots.add(&found.gpus));
@@ -101,7 +104,7 @@ impl Run<'_> {
             Some(Err(error)) if may_compute || stage.resources.gpu > Some(0) => return Err(error.clone().into()),
             Some(Err(_)) => (&DeviceChoice::Cpu, &[][..]),
         };
-        let computes = kind.computes && *device != DeviceChoice::Cpu;
+        let computes = computes && *device != DeviceChoice::Cpu;
         let gpus = stage.resources.gpu.unwrap_or(u64::from(computes));
         let demand = Demand { gpus, computes: computes && gpus > 0, memory: stage.resources.memory };
         match slots::choose(there, demand) {
@@ -146,8 +149,12 @@ impl Run<'_> {
             return Ok(Start::Failed("nothing is executed by a look".to_owned().into()));
         };
         let (worker, execution) = (*worker, *execution);
-        let device = self.device(share, &execution.device);
         let request = work.request.clone();
+        let limited = &self.plan.stages[request.limits_of];
+        let device = match is_all_asked(limited, limited.kind) {
+            true => DeviceChoice::Cpu,
+            false => self.device(share, &execution.device),
+        };
         let key = request.action.key;
         if work.claim.is_none() {
             match self.impatient().claim(&key) {
@@ -180,7 +187,7 @@ impl Run<'_> {
             gpus,
             secrets: stage.secrets.clone(),
             audit: stage.audit,
-            replies: stage.kind.keeps_replies().then(|| absolute(&self.options.store.join(REPLIES))).transpose()?,
+            replies: stage.kind.keeps_replies().then(|| replies(&self.options.store)).transpose()?,
             parameters: stage.beside_key.clone(),
             called: stage.called.clone(),
             skip_bad_rows: self.plan.skip_bad_rows,
@@ -243,6 +250,15 @@ impl Run<'_> {
 /// The folder of the replies of endpoints, in `.pipeline`: beside the store, since they are no results of actions, and nothing
 /// but a person removes them.
 const REPLIES: &str = "replies";
+
+pub fn replies(root: &Path) -> Result<std::path::PathBuf> {
+    absolute(&root.join(REPLIES))
+}
+
+/// Whether a server does all the work of an action of this kind.
+fn is_all_asked(stage: &Stage, kind: &Kind) -> bool {
+    (kind.is_all_asked)(&stage.parameters.value())
+}
 
 /// The name of the worker that may do this work among others: those of kinds that share one share it by device. Work that
 /// failed before gets a process of its own.

@@ -75,7 +75,15 @@ impl Place {
     fn options(&self) -> Options {
         let store = self.path().join(".pipeline");
         let (file, overrides, decisions) = ("toy.yaml".into(), Vec::new(), BTreeMap::new());
-        Options { file, overrides, store, decisions, looks: None, labels: self.path().join("toy.labels") }
+        Options {
+            file,
+            overrides,
+            store,
+            decisions,
+            looks: None,
+            labels: self.path().join("toy.labels"),
+            foretells: false,
+        }
     }
 
     fn run_until(&self, text: &str, interrupt: &'static AtomicBool, watch: &dyn Fn(&Event)) -> (u8, String) {

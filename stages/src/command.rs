@@ -62,7 +62,7 @@ pub struct ReadyCommand {
     pub command: Command,
     /// Where its program was looked for.
     pub path: OsString,
-    /// What it needs as long as it runs.
+    /// Directories that it needs as long as it runs.
     pub scratch: Scratch,
 }
 

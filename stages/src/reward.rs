@@ -2,6 +2,7 @@
 //! texts, so that it may have another tokenizer and template than whoever wrote them; a reward model that has both in common
 //! with the writer reads the very tokens. Several are added up by their weights.
 
+mod answer;
 pub mod asked;
 pub mod book;
 pub mod description;
@@ -14,6 +15,7 @@ pub mod scoring;
 use crate::io::Io;
 use crate::model::{Artifact, Load};
 use crate::train::{self, Ends, Fit, RowEncoder, Truncate};
+pub use answer::GivenAnswer;
 use anyhow::{Context, Result, bail};
 use asked::AskedReward;
 use description::RewardDescription;
@@ -36,14 +38,6 @@ pub enum Reward {
     Model(Box<Artifact>),
     /// A command or a server.
     Asked(Box<AskedReward>),
-}
-
-/// An answer to score.
-#[derive(Clone, Copy)]
-pub struct GivenAnswer<'a> {
-    pub id: &'a str,
-    pub prompt: &'a Prompt,
-    pub text: &'a str,
 }
 
 /// Scores, and the number of answers whose prompts were cut, since the reward reads no longer texts.
@@ -138,10 +132,18 @@ impl Reward {
                 let ends = Ends::of(artifact.config(), &artifact.tokenizer, None, true)?;
                 let known: Vec<String> = ends.tokens().map(|end| artifact.tokenizer.token(end)).collect();
                 let encoder = encoder(artifact, ends);
+                let is_of_others = artifact.is_reward_of_others();
                 let one = |answer: &GivenAnswer| {
                     let text = artifact.tokenizer.plain(without_end(answer.text, &known))?;
-                    match encoder.sequence(answer.prompt, &text)? {
-                        Fit::Fits(row, is_cut) => Ok((row.ids, is_cut)),
+                    let read = match answer.prompt {
+                        Prompt::Chat(messages) if is_of_others => encoder.rendered(messages, &text)?,
+                        prompt => match encoder.sequence(prompt, &text)? {
+                            Fit::Fits(row, is_cut) => Fit::Fits(row.ids, is_cut),
+                            Fit::TooLong(why) => Fit::TooLong(why),
+                        },
+                    };
+                    match read {
+                        Fit::Fits(ids, is_cut) => Ok((ids, is_cut)),
                         Fit::TooLong(why) => bail!("row `{}`: {why}", answer.id),
                     }
                 };
@@ -155,7 +157,7 @@ impl Reward {
         }
     }
 
-    /// What the record says of a reward model that read answers as texts. `place` is its place on the port, from 1.
+    /// Remarks for the record on a reward model that read answers as texts. `place` is its place on the port, from 1.
     pub fn remarks(&self, place: usize, has_cut: bool, has_prompts_that_are_texts: bool) -> Vec<String> {
         let Some(artifact) = self.model() else { return Vec::new() };
         let has_template = artifact.tokenizer.chat_template().is_some();

@@ -43,6 +43,15 @@ pub struct Budget {
     pub output_price: f64,
 }
 
+impl Budget {
+    /// The price of so many tokens; `None` where there are no prices.
+    pub fn cost_of(&self, usage: Usage) -> Option<f64> {
+        let has_prices = self.input_price > 0.0 || self.output_price > 0.0;
+        let cost = usage.prompt_tokens as f64 * self.input_price + usage.completion_tokens as f64 * self.output_price;
+        has_prices.then_some(cost / 1e6)
+    }
+}
+
 /// Tokens that were read and written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -98,6 +107,21 @@ pub fn address_mistake(url: &str) -> Option<&'static str> {
     }
 }
 
+/// Whether what is sent to an address can be read on its way: it goes to another machine, and not by TLS.
+pub fn is_open(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else { return false };
+    let host = rest.split('/').next().unwrap_or_default();
+    let name = match host.strip_prefix('[') {
+        Some(host) => host.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let is_here = match name.parse::<std::net::IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => name == "localhost" || name.ends_with(".localhost"),
+    };
+    !is_here
+}
+
 /// The host of an address, by which a server is named.
 pub fn host(url: &str) -> &str {
     url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default()
@@ -114,6 +138,13 @@ mod tests {
             assert!(address_mistake(wrong).is_some(), "{wrong}");
         }
         assert_eq!(host("https://host:8000/v1"), "host:8000");
+        let own = ["http://127.0.0.1:80/v1", "http://localhost:8000", "http://[::1]:1/v1", "https://judge.example"];
+        assert_eq!(own.map(is_open), [false; 4]);
+        assert!(
+            is_open("http://judge.example/v1")
+                && is_open("http://10.0.0.2:8000/v1")
+                && is_open("http://127.0.0.1.example")
+        );
     }
 
     #[test]

@@ -4,11 +4,13 @@
 //! report.
 
 mod actions;
+mod foretelling;
 mod lookalikes;
 mod parameters;
 mod synonyms;
 
 pub use actions::{AskingActions, DrawActions, Measure, ModelComparison, Part, PartInput, StudyColumn, StudyColumns};
+pub use foretelling::{AskedTotals, Foretelling};
 pub use lookalikes::lookalike;
 pub use parameters::{
     ParameterMistake, Parameters, Parse, above_zero, at_least_one, did_you_mean, is_share, is_variable, nearest,
@@ -285,6 +287,10 @@ pub struct Kind {
     pub beside_key: &'static [&'static str],
     /// Whether it may ask an endpoint, which the one secret of the stage is told.
     pub asks_endpoint: bool,
+    /// The way to know what it will ask a server for, before it runs.
+    pub foretells: Option<&'static Foretelling>,
+    /// Whether with these parameters a server does all the work: it then takes no device.
+    pub is_all_asked: fn(&Value) -> bool,
     /// Mistakes of parameters that need something on a port, or nothing there.
     pub unconnected: ConnectionCheck,
     /// The files that it writes with these parameters, where they are known.
@@ -322,6 +328,8 @@ impl Kind {
             docs: docs::<P>,
             beside_key: &[],
             asks_endpoint: false,
+            foretells: None,
+            is_all_asked: |_| false,
             unconnected: |_, _| Vec::new(),
             files: None,
             reliability: None,

@@ -54,6 +54,11 @@ impl Default for RewardScale {
     }
 }
 
+/// Whether a whole reward model was made here: a scale lies beside it.
+pub fn is_made_here(directory: &Path) -> bool {
+    directory.join(REWARD).exists()
+}
+
 impl RewardScale {
     /// Reads `reward.json`. A reward model that was trained elsewhere has none, and its values are the rewards.
     ///

@@ -5,12 +5,13 @@ use super::endpoint::Endpoint;
 use super::reading::{Reading, ReplyForm};
 use crate::secret::Secrets;
 use crate::server::asked::{AskedServer, ServerRequest};
-use crate::server::replies::{self, ServerReply};
+use crate::server::replies::{self, ReplyFolder, ServerReply};
 use crate::server::sending::shortened;
 use crate::server::{Usage, together};
+use crate::stage::AskedTotals;
 use anyhow::Result;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -100,12 +101,7 @@ impl<'a> Asker<'a> {
 
     /// A reply that is there, or a new one; `None` if the budget is spent.
     fn reply(&self, messages: &[Value], schema: &Value, sample: u32) -> Result<Option<ServerReply>> {
-        let body = self.endpoint.body(messages, schema);
-        // A token is a byte at least.
-        let most = Usage { prompt_tokens: body.to_string().len() as u64, completion_tokens: self.endpoint.max_tokens };
-        let known_by = json!({"url": self.endpoint.address(), "body": body, "nth": sample});
-        let about = messages[0]["content"].as_str().unwrap_or_default();
-        self.server.reply(ServerRequest { known_by, most, about }, completion::read)
+        self.server.reply(request(self.endpoint, messages, schema, sample), completion::read)
     }
 }
 
@@ -115,11 +111,36 @@ fn book(endpoint: &Endpoint, questions: &[JudgeQuestion]) -> String {
     replies::name(&json!({"url": endpoint.address(), "model": endpoint.model, "questions": texts}))
 }
 
-/// The number of replies of each model, as the server names it.
-pub fn models<'a>(heard: impl Iterator<Item = &'a HeardReply>) -> BTreeMap<String, usize> {
-    let mut models = BTreeMap::new();
-    for model in heard.filter_map(|reply| reply.model.clone()) {
-        *models.entry(model).or_default() += 1;
+/// Requests for all this, with the most that they may take; those apart that are sent again where a reply cannot be read.
+///
+/// # Errors
+/// The folder of replies cannot be read.
+pub fn totals(endpoint: &Endpoint, folder: &Path, questions: &[JudgeQuestion]) -> Result<AskedTotals> {
+    let folder = ReplyFolder::at(folder);
+    let (mut totals, mut seen) = (AskedTotals::default(), BTreeSet::new());
+    for question in questions {
+        let JudgeQuestion { text, form, sample } = question;
+        let messages = [json!({"role": "user", "content": text})];
+        let ServerRequest { known_by, most, .. } = request(endpoint, &messages, &form.schema(), *sample);
+        let name = replies::name(&known_by);
+        match folder.has(&name)? {
+            _ if !seen.insert(name) => {}
+            true => totals.kept += 1,
+            false => {
+                totals.requests += 1;
+                totals.most.prompt_tokens += most.prompt_tokens;
+                totals.most.completion_tokens += most.completion_tokens;
+            }
+        }
     }
-    models
+    totals.cost = endpoint.budget.and_then(|budget| budget.cost_of(totals.most));
+    Ok(totals)
+}
+
+fn request<'a>(endpoint: &Endpoint, messages: &'a [Value], schema: &Value, sample: u32) -> ServerRequest<'a> {
+    let body = endpoint.body(messages, schema);
+    // A token is a byte at least.
+    let most = Usage { prompt_tokens: body.to_string().len() as u64, completion_tokens: endpoint.max_tokens };
+    let known_by = json!({"url": endpoint.address(), "body": body, "nth": sample});
+    ServerRequest { known_by, most, about: messages[0]["content"].as_str().unwrap_or_default() }
 }

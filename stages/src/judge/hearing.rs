@@ -24,6 +24,9 @@ pub struct JudgeReply {
     /// When an endpoint replied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
+    /// The model that the server says it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// The text that it wrote, where that could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raw: Option<String>,
@@ -179,7 +182,15 @@ mod tests {
     use formats::dialogue::Prompt;
 
     fn reply(order: &[usize], judgement: Judgement) -> JudgeReply {
-        JudgeReply { order: order.to_vec(), sample: 0, judgement: Some(judgement), first: None, at: None, raw: None }
+        JudgeReply {
+            order: order.to_vec(),
+            sample: 0,
+            judgement: Some(judgement),
+            first: None,
+            at: None,
+            model: None,
+            raw: None,
+        }
     }
 
     fn item(answers: &[&str]) -> WorkItem {

@@ -149,7 +149,15 @@ mod tests {
             let judgement = Some(Judgement::Pair(judge(&shown)).of_shown(&order));
             Hearing {
                 item,
-                replies: vec![JudgeReply { order, sample: 0, judgement, first: None, at: None, raw: None }],
+                replies: vec![JudgeReply {
+                    order,
+                    sample: 0,
+                    judgement,
+                    first: None,
+                    at: None,
+                    model: None,
+                    raw: None,
+                }],
             }
         }
         let clean: Vec<Hearing> = items.iter().map(|item| hear(item, judge)).collect();

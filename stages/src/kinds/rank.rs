@@ -1,6 +1,9 @@
 //! `rank`: a judge compares, ranks or rates answers, and what it says becomes the rows that `label` makes of what people say.
 
+mod asked;
 mod hear;
+mod heard;
+mod models;
 mod parameters;
 
 use crate::io::{self, Io};
@@ -10,17 +13,16 @@ use crate::judge::injection;
 use crate::judge::measures;
 use crate::judge::quality::{self, SharedItem};
 use crate::judge::said::{self, SaidItem};
-use crate::people::items::{Suggestions, items_of};
 use crate::people::label::{EffectiveLabels, Judgement, Label};
 use crate::people::rows::{self, OutputFile};
 use crate::people::worklist::{Questionnaire, WorkItem, Worklist};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use anyhow::{Result, bail};
-use formats::data::{self, DataRows, RowFilter};
-use hear::Heard;
+use formats::data::{DataRows, RowFilter};
+use heard::{Heard, Showing};
 use parameters::JudgeRanking;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub const KIND: Kind = Kind {
     name: "rank",
@@ -54,6 +56,8 @@ pub const KIND: Kind = Kind {
     metrics: &METRICS,
     beside_key: &endpoint::BESIDE_KEY,
     asks_endpoint: true,
+    foretells: Some(&asked::FORETELLING),
+    is_all_asked: parameters::has_endpoint,
     files: Some(parameters::files),
     unconnected: parameters::unconnected,
     ..Kind::of::<JudgeRanking>(Work::Run(run))
@@ -80,17 +84,15 @@ const SOURCE: &str = "ai";
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: JudgeRanking = call.parameters()?;
-    let mut filter = RowFilter::new(io.may_skip());
-    let questions = data::answered(io.data("items")?, &mut filter)?;
-    let mut seen = BTreeSet::new();
-    let items = questions.into_iter().flat_map(|question| items_of(question, parameters.form, &Suggestions::default()));
-    let items: Vec<WorkItem> = items.filter(|item| seen.insert(item.digest.clone())).collect();
-    if items.is_empty() {
-        bail!("rank answers: no row has two answers");
-    }
+    let items = heard::items(&parameters, io, &mut RowFilter::new(io.may_skip()))?;
     let probes = injection::poisoned(&items, parameters.form, parameters.probe_injections);
     let asked: Vec<WorkItem> = items.iter().chain(probes.iter().map(|probe| &probe.item)).cloned().collect();
-    let (by, mut hearings) = match hear::hear(io, &parameters, &asked, probes.len())? {
+    let shown = Showing { both_orders: parameters.both_orders, once_from: items.len() };
+    let heard = match &parameters.endpoint {
+        Some(endpoint) => asked::hear(io, &parameters, endpoint, &asked, shown)?,
+        None => hear::hear(io, &parameters, &asked, shown)?,
+    };
+    let (by, mut hearings) = match heard {
         Heard::All { by, hearings } => (by, hearings),
         Heard::Spent { done, needed } => return io.wait(done, needed),
     };
@@ -156,6 +158,10 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         }
         table.extend(quality::table(&both));
         measured.extend(quality::measures(&both));
+    }
+    if let Some(split) = models::split(&hearings) {
+        table.extend(split.rows);
+        io.remark(split.remark);
     }
     io.table(0, "items", &table)?;
     io.candidate_with(0, measured.into_iter().map(|(name, value)| (name.to_owned(), Some(value))).collect())

@@ -33,6 +33,7 @@ pub const KIND: Kind = Kind {
 
 const ACTIONS: DrawActions = DrawActions {
     port: "policy",
+    prompts: "prompts",
     reward: "reward",
     count: "k",
     chained: "distinct",

@@ -10,7 +10,7 @@ use formats::config::Config;
 use formats::directory::{ModelFiles, is_of_model};
 use formats::dtype::{Dtype, set_dtype};
 use formats::json;
-use formats::peft::Lora;
+use formats::peft::{self, Lora};
 use formats::tokenizer::Tokenizer;
 use formats::weights::is_of_weights;
 use std::collections::BTreeMap;
@@ -90,6 +90,13 @@ impl Artifact {
         };
         let adapter = adapter.map(|adapter| Adapter::of(adapter, config, device));
         Ok(Artifact { base, adapter, tokenizer, files, chat_template: None })
+    }
+
+    /// Whether it is a reward model that was trained elsewhere. It reads all that its chat template writes of a dialogue, and no
+    /// other end; one that was made here reads an answer with one token that ends it.
+    pub fn is_reward_of_others(&self) -> bool {
+        let has_pairs = self.adapter.as_ref().is_some_and(|adapter| !adapter.has_no_pairs());
+        self.config().is_classifier && !has_pairs && !peft::is_made_here(self.files.path())
     }
 
     pub fn config(&self) -> &Config {

@@ -49,6 +49,7 @@ pub fn items_of(question: AnsweredQuestion, form: Form, suggested: &Suggestions)
         let known: Option<Vec<f64>> = places.iter().map(|place| answers[*place].1).collect();
         WorkItem {
             id: if of == 1 { id.clone() } else { format!("{id}/{}", number + 1) },
+            row: Some(id.clone()),
             group: group.clone().or_else(|| (of > 1).then(|| id.clone())),
             suggestion: suggested.ranks(&prompt, &texts),
             known: known.filter(|ranks| ranks.iter().any(|rank| *rank != ranks[0])),

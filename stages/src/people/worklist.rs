@@ -34,8 +34,11 @@ pub struct Questionnaire {
 pub struct WorkItem {
     /// The digest of prompt and answers, which labels are bound to.
     pub digest: String,
-    /// The id of its row.
+    /// The id of its row; of several items of one row with a number behind it.
     pub id: String,
+    /// The id of its row itself, where the item was just made of it.
+    #[serde(skip)]
+    pub row: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     pub prompt: Prompt,
@@ -87,6 +90,7 @@ impl WorkItem {
         let leaks_identity = answers.iter().any(|answer| names_its_model(answer));
         WorkItem {
             id: digest.clone(),
+            row: None,
             digest,
             group: None,
             prompt,
@@ -105,6 +109,11 @@ impl WorkItem {
     pub fn digest(prompt: &Prompt, answers: &[String]) -> String {
         let text = serde_json::to_string(&(prompt, answers)).expect("these are texts alone");
         blake3::hash(text.as_bytes()).to_hex().to_string()
+    }
+
+    /// The id of its row, as files that know rows by it have it.
+    pub fn row_id(&self) -> &str {
+        self.row.as_deref().unwrap_or(&self.id)
     }
 
     /// Whether two of its answers are the same text, so that nothing can be better.

@@ -1,7 +1,7 @@
 //! A reward that is asked for scores: a command or a server. What it gave is kept by the content of the answer, so that nothing
 //! is asked twice.
 
-use super::GivenAnswer;
+use super::answer::{AskedAnswerLine, GivenAnswer};
 use super::book::ScoreBook;
 use super::description::RewardDescription;
 use super::parameters::AskedRewardParameters;
@@ -9,7 +9,6 @@ use super::program::RewardProgram;
 use super::remote::RemoteReward;
 use crate::io::Io;
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -19,21 +18,10 @@ pub struct AskedReward {
     by: RewardCaller,
 }
 
-/// How it is asked.
+/// The way in which it is asked.
 enum RewardCaller {
     Command(RewardProgram),
     Server(RemoteReward),
-}
-
-/// An answer to score, as it is told.
-pub struct AskedAnswerLine {
-    /// The hash of it.
-    pub of: String,
-    /// `{id, prompt, completion}`.
-    pub row: Value,
-    /// The prompt and the answer as texts.
-    pub prompt: String,
-    pub text: String,
 }
 
 impl AskedReward {
@@ -93,14 +81,5 @@ impl AskedReward {
                 server.call_all(&[&[&trial]], |_, _| Ok(()))
             }
         }
-    }
-}
-
-impl AskedAnswerLine {
-    fn new(answer: &GivenAnswer) -> AskedAnswerLine {
-        let GivenAnswer { id, prompt, text } = answer;
-        let row = json!({"id": id, "prompt": prompt, "completion": text});
-        let of = blake3::hash(row.to_string().as_bytes()).to_hex().to_string();
-        AskedAnswerLine { of, row, prompt: prompt.to_string(), text: (*text).to_owned() }
     }
 }

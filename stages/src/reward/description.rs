@@ -1,4 +1,4 @@
-//! What a stage of kind `reward` gives: a description of a reward that is asked, beside the files that its command reads. And
+//! The output of a stage of kind `reward`: a description of a reward that is asked, beside the files that its command reads; and
 //! what only the stages that ask it are told, since it changes no score.
 
 use super::parameters::AskedRewardParameters;
@@ -10,8 +10,8 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
-/// The file with the description.
-const FILE: &str = "reward.json";
+/// The file with the description. A reward model has none of this name.
+const FILE: &str = "asked.json";
 /// The version of its layout.
 const FORMAT: u32 = 1;
 /// The most bytes that are read of it.

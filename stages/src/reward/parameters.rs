@@ -1,7 +1,7 @@
 //! The parameters of a reward that is asked for scores: of a stage of kind `reward`.
 
 use crate::command::UserCommand;
-use crate::server::{self, ServerSettings};
+use crate::server::ServerSettings;
 use crate::stage::{self, ParameterMistake, Parameters};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -86,14 +86,6 @@ impl AskedRewardParameters {
             rpm: endpoint.rpm,
             timeout: self.timeout,
             ..ServerSettings::default()
-        }
-    }
-
-    /// Who is asked, as people are told it.
-    pub fn called(&self) -> String {
-        match &self.endpoint {
-            Some(endpoint) => server::host(&endpoint.url).to_owned(),
-            None => self.command.command.to_string(),
         }
     }
 }

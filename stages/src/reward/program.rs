@@ -1,7 +1,7 @@
 //! A command that scores answers. It reads a JSON object a line, `{"id", "prompt", "completion"}`, and writes a score a line, in
 //! the same order: a number, or an object with a `score`. A call has a time limit and a bound on what it writes.
 
-use super::asked::AskedAnswerLine;
+use super::answer::AskedAnswerLine;
 use super::parameters::AskedRewardParameters;
 use crate::command::{CommandLog, CommandPlace, ReadyCommand};
 use crate::io::{Interruption, Io};

@@ -1,7 +1,7 @@
 //! A server that scores texts. Its API is that which servers of reward models commonly have (`--remote_rm_url` of OpenRLHF): a
 //! batch of texts is posted, each a prompt with its answer, and a list of numbers comes back.
 
-use super::asked::AskedAnswerLine;
+use super::answer::AskedAnswerLine;
 use super::parameters::RewardEndpoint;
 use crate::io::Io;
 use crate::secret::Secrets;

@@ -21,9 +21,9 @@ pub struct AskedServer {
 
 /// A request of JSON.
 pub struct ServerRequest<'a> {
-    /// What it is known by: the address, the `body` that is sent, and whatever else tells one request from another.
+    /// The name that it is known by: the address, the `body` that is sent, and whatever else tells one request from another.
     pub known_by: Value,
-    /// What it may take at most.
+    /// The most that it may take.
     pub most: Usage,
     /// The beginning of the question, as people are told it.
     pub about: &'a str,

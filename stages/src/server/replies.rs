@@ -58,6 +58,20 @@ impl ReplyFolder {
         Ok(ReplyFolder { folder: folder.to_owned() })
     }
 
+    /// The same to look at: nothing is made.
+    pub fn at(folder: &Path) -> ReplyFolder {
+        ReplyFolder { folder: folder.to_owned() }
+    }
+
+    /// Whether there is a reply, readable or not.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn has(&self, name: &str) -> Result<bool> {
+        let path = self.path(name);
+        files::is_there(&path).with_context(|| format!("look for {}", path.display()))
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.join(&name[..2]).join(format!("{}.json", &name[2..]))
     }

@@ -18,6 +18,8 @@ pub struct AskingActions {
 pub struct DrawActions {
     /// The port of the models.
     pub port: &'static str,
+    /// The port of the prompts.
+    pub prompts: &'static str,
     /// The port of what scores the draws.
     pub reward: &'static str,
     /// The parameter that says how many draws of each model there are.

@@ -69,6 +69,32 @@ impl RowEncoder<'_> {
         })
     }
 
+    /// Tokenises a dialogue with its answer as the chat template writes both, to its last letter: so models that were trained
+    /// elsewhere read it. One that is too long loses its first turns.
+    ///
+    /// # Errors
+    /// There is no template, it refuses the dialogue, or the tokenizer fails.
+    pub fn rendered(&self, messages: &[Message], answer: &str) -> Result<Fit<Vec<u32>>> {
+        let tokenizer = &self.artifact.tokenizer;
+        let (mut asked, mut is_cut) = (Prompt::Chat(messages.to_vec()), false);
+        loop {
+            let Prompt::Chat(messages) = &asked else { bail!("render a dialogue: it became a text") };
+            let ids = tokenizer.rendered(messages, answer)?;
+            known(self.artifact, ids.iter())?;
+            if ids.len() <= self.max_tokens {
+                return Ok(Fit::Fits(ids, is_cut));
+            }
+            let Some(shorter) = without_first_turn(&asked) else {
+                return Ok(Fit::TooLong(format!(
+                    "{} tokens are more than the {} that fit",
+                    ids.len(),
+                    self.max_tokens
+                )));
+            };
+            (asked, is_cut) = (shorter, true);
+        }
+    }
+
     /// Tokenises the answers to one prompt, each behind the same tokens of it. An answer that is left out alone, because
     /// it is too long, is `None`.
     ///

@@ -69,6 +69,14 @@ impl Tokenizer {
         }
     }
 
+    /// Ids of a dialogue that ends with an answer, as the chat template writes it.
+    ///
+    /// # Errors
+    /// There is no template, it refuses the dialogue, or the tokenizer fails.
+    pub fn rendered(&self, messages: &[Message], answer: &str) -> Result<Vec<u32>> {
+        self.whole(&self.template()?.render(&chat::with_answer(messages, answer), false)?, true)
+    }
+
     /// Ids of a dialogue that ends with an answer, and the places of all its answers. Each begins by the rule of the last
     /// one.
     ///

@@ -107,10 +107,14 @@ pub fn files(parameters: &Value) -> Vec<&'static str> {
     [rows::names(form), &[rows::PER_ITEM, REPLIES]].concat()
 }
 
+/// Whether an endpoint is asked.
+pub fn has_endpoint(parameters: &Value) -> bool {
+    !parameters["endpoint"].is_null()
+}
+
 /// There is one judge; and asking in one order alone is told.
 pub fn unconnected(parameters: &Value, is_connected: &dyn Fn(&str) -> bool) -> Vec<ParameterMistake> {
-    let has_endpoint = !parameters["endpoint"].is_null();
-    let mistake = match (has_endpoint, is_connected("judge")) {
+    let mistake = match (has_endpoint(parameters), is_connected("judge")) {
         (false, false) => {
             let message = "there is no judge: connect `judge`, or name an `endpoint: {url, model}`";
             Some(ParameterMistake::new("endpoint", message))

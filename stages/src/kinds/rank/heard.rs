@@ -1,0 +1,62 @@
+//! Items that a judge is asked about, the orders in which it sees them, and everything that it said.
+
+use super::parameters::JudgeRanking;
+use crate::io::Io;
+use crate::judge::hearing::Hearing;
+use crate::judge::prompt::Questioner;
+use crate::people::items::{Suggestions, items_of};
+use crate::people::worklist::WorkItem;
+use anyhow::{Context, Result, bail};
+use formats::data::{self, RowFilter};
+use std::collections::BTreeSet;
+
+/// Everything that was said of the items, or how far it is until the budget was spent.
+pub enum Heard<'a> {
+    All { by: String, hearings: Vec<Hearing<'a>> },
+    Spent { done: usize, needed: usize },
+}
+
+/// # Errors
+/// The rows cannot be read, or none has two answers.
+pub fn items(parameters: &JudgeRanking, io: &Io, filter: &mut RowFilter) -> Result<Vec<WorkItem>> {
+    let questions = data::answered(io.data("items")?, filter)?;
+    let mut seen = BTreeSet::new();
+    let items = questions.into_iter().flat_map(|question| items_of(question, parameters.form, &Suggestions::default()));
+    let items: Vec<WorkItem> = items.filter(|item| seen.insert(item.digest.clone())).collect();
+    if items.is_empty() {
+        bail!("rank answers: no row has two answers");
+    }
+    Ok(items)
+}
+
+/// # Errors
+/// The template is no Jinja.
+pub fn questioner(parameters: &JudgeRanking) -> Result<Questioner<'_>> {
+    let JudgeRanking { template, language, form, criteria, .. } = parameters;
+    Questioner::new(template.as_deref(), *language, *form, criteria.as_ref()).context("read `template`")
+}
+
+/// The orders in which items are shown.
+#[derive(Clone, Copy)]
+pub struct Showing {
+    pub both_orders: bool,
+    /// The first of the items that are shown once.
+    pub once_from: usize,
+}
+
+impl Showing {
+    /// Whether the item at this place is shown in the reverse order, too; beside that it is not.
+    pub fn sides(self, place: usize) -> &'static [bool] {
+        if self.both_orders && place < self.once_from { &[false, true] } else { &[false] }
+    }
+
+    /// The orders of the item at this place: one that it draws, and its reverse.
+    pub fn orders(self, place: usize, item: &WorkItem) -> Vec<Vec<usize>> {
+        let order = item.drawn_order();
+        let of_side = |is_reverse: &bool| match is_reverse {
+            true => order.iter().rev().copied().collect(),
+            false => order.clone(),
+        };
+        self.sides(place).iter().map(of_side).collect()
+    }
+}
