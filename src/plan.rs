@@ -124,13 +124,14 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
         let lookup = source::SourceLookup { spec: &spec, kinds: &kinds, ids: &ids, directory };
         let mut inputs = inputs::resolve(id, &lookup, &mut graph, &mut checked_files, &mut mistakes);
         let incumbent = incumbent(stage, kinds[id], &inputs, &kinds, &mut mistakes);
-        let metrics = kinds[id].map_or_else(Vec::new, |kind| metrics(stage, kind, &inputs, &mut mistakes));
         if let Some(kind) = kinds[id] {
             parameters::refuse_replaced(kind, &inputs, &with, &mut mistakes);
         }
         let sheets = kinds[id].map_or_else(Vec::new, |kind| sheets::take(stage, kind, &mut inputs, &mut mistakes));
         let written = parameters::WrittenParameters { with: &with, sheets: &sheets, inputs: &inputs, dtype };
         let mut parameters = kinds[id].and_then(|kind| parameters::resolve(stage, &written, kind, &mut mistakes));
+        let metrics =
+            kinds[id].map_or_else(Vec::new, |kind| metrics(stage, kind, &inputs, parameters.as_ref(), &mut mistakes));
         if let Some(kind) = kinds[id] {
             secrets::check(stage, &with, kind, &mut mistakes);
         }

@@ -303,6 +303,9 @@ fn the_best_of_n_drawn_answers_is_a_number_of_an_eval_and_of_its_gate() {
             .replace("best_of_4 >= best_of_1 with 95% confidence", "mean_score >= 0"),
     );
     assert_eq!(worked(&run(&place, 0), "measured"), 0);
+    write(&place, &below.replace("best_of_4 >= best_of_1", "best_of_8 >= best_of_1"));
+    let refused = place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr;
+    assert!(refused.contains("unknown metric `best_of_8`"), "{refused}");
     write(&place, &below.replace("[1, 2, 4]", "[3]"));
     let refused = place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr;
     assert!(refused.contains("`best_of` has sizes of 1, 2, 4"), "{refused}");

@@ -5,6 +5,7 @@ use super::draft::Draft;
 use super::graph::{Graph, StageId};
 use super::metrics::kind_metrics;
 use super::source::Source;
+use crate::canonical::Canonical;
 use crate::diagnostic::{Diagnostic, Severity, Span};
 use crate::gate::{self, JudgeScope, MetricName, Mistake, Rule, RuleScope, Select, Who};
 use crate::spec::{Families, GateSpec, OnFail, SelectSpec, WithSpan, part_of};
@@ -59,9 +60,7 @@ pub fn resolve(
     let metrics = drafts.iter().map(|draft| (draft.spec.name.value.clone(), draft.metrics.clone()));
     let metrics = Arc::new(metrics.collect());
     let measures = |draft: &&Draft| draft.kind.is_some_and(|kind| matches!(kind.work, Work::Measure(_)));
-    let measuring = drafts.iter().filter(measures).map(|draft| {
-        (draft.spec.name.value.clone(), draft.kind.map_or_else(Vec::new, |kind| kind_metrics(kind, &draft.inputs)))
-    });
+    let measuring = drafts.iter().filter(measures).map(|draft| (draft.spec.name.value.clone(), measured_by(draft)));
     let measuring = Arc::new(measuring.collect());
     let families = Arc::new(families.clone());
     let all = |ways: Ways, graph: &mut Graph, mistakes: &mut Vec<Diagnostic>| {
@@ -258,13 +257,18 @@ fn draw_judge_edges(site: &GateSite, judge: StageId, span: Span, graph: &mut Gra
     }
 }
 
+/// The metrics that a stage measures as a judge.
+fn measured_by(judge: &Draft) -> Vec<MetricName> {
+    let parameters = judge.parameters.as_ref().map(Canonical::value);
+    judge.kind.map_or_else(Vec::new, |kind| kind_metrics(kind, &judge.inputs, parameters.as_ref()))
+}
+
 fn scope(site: &GateSite, judges: &[StageId]) -> RuleScope {
     let draft = site.draft();
     let judges_itself = draft.kind.is_some_and(|kind| matches!(kind.work, Work::Measure(_)));
     let judge = |id: &StageId| {
         let judge = &site.drafts[*id];
-        let metrics = judge.kind.map_or_else(Vec::new, |kind| kind_metrics(kind, &judge.inputs));
-        JudgeScope { name: judge.spec.name.value.clone(), metrics, has_items: true }
+        JudgeScope { name: judge.spec.name.value.clone(), metrics: measured_by(judge), has_items: true }
     };
     let itself = judges_itself.then(|| {
         let (name, metrics) = (draft.spec.name.value.clone(), draft.metrics.clone());

@@ -4,11 +4,18 @@ use super::source::Input;
 use crate::diagnostic::Diagnostic;
 use crate::gate::MetricName;
 use crate::spec::{MetricSpec, PortSpec, StageSpec};
-use stages::stage::{Kind, Port, Work};
+use serde_json::Value;
+use stages::stage::{Kind, Part, Port, Work};
 
 /// The metrics that the stage's own record will contain.
-pub fn metrics(stage: &StageSpec, kind: &Kind, inputs: &[Input], mistakes: &mut Vec<Diagnostic>) -> Vec<MetricName> {
-    let mut metrics = kind_metrics(kind, inputs);
+pub fn metrics(
+    stage: &StageSpec,
+    kind: &Kind,
+    inputs: &[Input],
+    parameters: Option<&Value>,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Vec<MetricName> {
+    let mut metrics = kind_metrics(kind, inputs, parameters);
     if let Work::Measure(measure) = kind.work {
         for port in kind.ports.iter().filter(|port| port.takes_many) {
             // Sources count as typed: one not found is already a mistake, and its metrics are not missing.
@@ -17,7 +24,10 @@ pub fn metrics(stage: &StageSpec, kind: &Kind, inputs: &[Input], mistakes: &mut 
             let counted = |from: &PortSpec| if from.has_weights() { 1 } else { from.sources.len() };
             for n in 2..=typed.map(counted).sum() {
                 let parts = measure.parts.iter().filter(|part| part.reads(port.name));
-                metrics.extend(parts.flat_map(|part| declared_metrics(part.kind)).map(|metric| MetricName {
+                let all = parts.flat_map(|part| {
+                    declared_metrics(part.kind).into_iter().filter(|metric| is_asked(part, &metric.name, parameters))
+                });
+                metrics.extend(all.map(|metric| MetricName {
                     name: format!("{}_{n}", metric.name),
                     field: metric.field.map(|field| format!("{field}_{n}")),
                     ..metric
@@ -43,8 +53,16 @@ pub fn written_metric(metric: &MetricSpec) -> MetricName {
     MetricName { name, direction: metric.direction, field, bounds: metric.bounds, has_own_rows: false }
 }
 
+/// Whether the parameters ask for a metric of a part: one that hangs on a list has a metric for each value of it, `best_of_4`.
+/// Parameters that are a mistake ask for all.
+fn is_asked(part: &Part, metric: &str, parameters: Option<&Value>) -> bool {
+    let Some((list, given)) = part.unless_empty.zip(parameters) else { return true };
+    let value = metric.strip_prefix(list).and_then(|rest| rest.strip_prefix('_'));
+    given[list].as_array().into_iter().flatten().any(|one| value == Some(&one.to_string()))
+}
+
 /// The metrics of every stage of the kind, including as a judge.
-pub fn kind_metrics(kind: &Kind, inputs: &[Input]) -> Vec<MetricName> {
+pub fn kind_metrics(kind: &Kind, inputs: &[Input], parameters: Option<&Value>) -> Vec<MetricName> {
     // A port that the kind requires is connected; otherwise that is a mistake already.
     let is_connected = |port: &Port| !port.is_optional || inputs.iter().any(|input| input.port == port.name);
     let is_measured = |name: &str| match kind.work {
@@ -54,7 +72,9 @@ pub fn kind_metrics(kind: &Kind, inputs: &[Input]) -> Vec<MetricName> {
         }
         Work::Measure(measure) => measure.parts.iter().any(|part| {
             let mut read = kind.ports.iter().filter(|port| part.reads(port.name));
-            part.kind.metrics().any(|metric| metric.name == name) && read.all(is_connected)
+            part.kind.metrics().any(|metric| metric.name == name)
+                && is_asked(part, name, parameters)
+                && read.all(is_connected)
         }),
     };
     declared_metrics(kind).into_iter().filter(|metric| is_measured(&metric.name)).collect()

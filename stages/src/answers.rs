@@ -1,5 +1,7 @@
 //! Answers of a model to prompts: how a stage has them written, and the rows in which other actions read them.
 
+pub mod drawn;
+
 use crate::device;
 use crate::generate::{self, Choice, Decoding};
 use crate::io::{self, Io};

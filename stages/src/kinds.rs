@@ -209,6 +209,8 @@ mod tests {
             }
             let mut reported: Vec<&str> = kind.metrics().map(|metric| metric.name).collect();
             measured.sort_unstable();
+            // Parts that read the same rows say the same of them.
+            measured.dedup();
             reported.sort_unstable();
             assert_eq!(measured, reported, "{}", kind.name);
         }

@@ -3,7 +3,7 @@
 //! one that puts them together.
 
 mod blocks;
-pub mod draws;
+mod draws;
 mod joining;
 mod scoring;
 

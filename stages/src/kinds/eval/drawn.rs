@@ -1,11 +1,10 @@
 //! The curve of best-of-n of an `eval`: answers that are drawn, as by `sample`, and the mean score of the best of n of them.
 //! Its two parts are left out unless `best_of` is given.
 
+use crate::answers::drawn::{self, Chance};
 use crate::answers::{self, AnswerReading, Answers, AskedAnswer};
-use crate::generate::{Choice, DrawNames};
+use crate::generate::DrawNames;
 use crate::io::{self, Io};
-use crate::kernel::Keep;
-use crate::kinds::sample::draws::{self, Chance};
 use crate::reward::scoring;
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
@@ -108,21 +107,18 @@ fn draw(call: &Call, io: &mut Io) -> Result<()> {
     let EvalParameters { best_of, chance, answers } = call.parameters()?;
     let mut filter = RowFilter::new(io.may_skip());
     let model = answers::open(io, &answers, &mut filter)?;
-    let names = draws::names(&model.prompts);
+    let names = drawn::names(&model.prompts);
     let times = best_of.iter().copied().max().unwrap_or(1);
     let places: Vec<usize> = (0..model.prompts.len()).collect();
-    let (draw, total) = (call.draw(draws::KIND.name, "token"), places.len() as u64 * times);
-    let Chance { temperature, top_k, top_p } = chance;
+    let (draw, total) = (call.draw(drawn::NAME, "token"), places.len() as u64 * times);
     let mut rows: Vec<AskedAnswer> = Vec::new();
     for number in 0..times {
         for now in places.chunks(answers.batch) {
             let named: Vec<u64> = now.iter().map(|place| names[*place]).collect();
-            let of = DrawNames::Named { rows: &named, number: number * draws::TRIES };
-            let choice = Choice::Sample { temperature, keep: Keep { top_k, top_p }, draw, of };
+            let of = DrawNames::Named { rows: &named, number: number * drawn::TRIES };
             let asked = now.iter().map(|place| &model.prompts[*place].prompt);
-            rows.extend(model.answers(now, choice)?.into_iter().zip(asked).map(|(answer, prompt)| AskedAnswer {
-                answer,
-                asked: Some(prompt).filter(|prompt| matches!(prompt, Prompt::Chat(_))).cloned(),
+            rows.extend(model.answers(now, chance.choice(draw, of))?.into_iter().zip(asked).map(|(answer, prompt)| {
+                AskedAnswer { answer, asked: Some(prompt).filter(|prompt| matches!(prompt, Prompt::Chat(_))).cloned() }
             }));
             io.progress(rows.len() as u64, total, "answer", || format!("draw {}", number + 1))?;
         }

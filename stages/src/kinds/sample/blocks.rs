@@ -1,6 +1,7 @@
 //! `prompt_blocks`: the prompts in blocks of rows, each a candidate. Where a block ends is told by the prompts themselves, so
 //! that rows which are added, inserted or taken away leave all other blocks as they are, with the draws that were made of them.
 
+use crate::answers::drawn;
 use crate::io::{self, Io};
 use crate::stage::{Accepts, Call, Gives, Kind, ParameterMistake, Parameters, Port, Work};
 use anyhow::Result;
@@ -69,6 +70,7 @@ fn run(_: &Call, io: &mut Io) -> Result<()> {
 /// The places of the prompts of each block. Rows of one prompt are in the block of the first, since draws count them.
 fn blocks(prompts: &[Question]) -> Vec<Vec<usize>> {
     let mut blocks: Vec<Vec<usize>> = vec![Vec::new()];
+    let names = drawn::names(prompts);
     let mut known: BTreeMap<&Prompt, usize> = BTreeMap::new();
     let mut different = 0;
     for (place, question) in prompts.iter().enumerate() {
@@ -78,7 +80,7 @@ fn blocks(prompts: &[Question]) -> Vec<Vec<usize>> {
             last
         });
         blocks[block].push(place);
-        let ends = different >= MOST || (different >= FEWEST && hash(&question.prompt).is_multiple_of(ENDS));
+        let ends = different >= MOST || (different >= FEWEST && names[place].is_multiple_of(ENDS));
         if block == last && ends {
             blocks.push(Vec::new());
             different = 0;
@@ -86,12 +88,6 @@ fn blocks(prompts: &[Question]) -> Vec<Vec<usize>> {
     }
     blocks.retain(|block| !block.is_empty());
     blocks
-}
-
-fn hash(prompt: &Prompt) -> u64 {
-    let text = serde_json::to_string(prompt).expect("a prompt is texts alone");
-    let digest = blake3::hash(text.as_bytes());
-    u64::from_le_bytes(std::array::from_fn(|at| digest.as_bytes()[at]))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `samples`: the draws of all models put together, prompt by prompt.
 
-use super::draws::{Chance, DrawRow, DrawSource};
+use super::draws::{DrawRow, DrawSource};
+use crate::answers::drawn::Chance;
 use crate::answers::{self, Answers};
 use crate::io::{self, Io};
 use crate::reward::scoring::{self, ScoreRow};
