@@ -37,9 +37,9 @@ pub use graph::StageId;
 use metrics::metrics;
 pub use metrics::{declared_metrics, written_metric};
 pub use name::ArtifactName;
+pub use secrets::ToldReward;
 use serde::Deserialize;
 pub use source::{Input, Source};
-use stages::io::CalledReward;
 use stages::kinds::PLANNED;
 use stages::stage::{Accepts, Gives, Kind, did_you_mean};
 use std::collections::{BTreeMap, HashMap};
@@ -87,7 +87,7 @@ pub struct Stage {
     /// Names of environment variables that are passed to its command; their values are never stored.
     pub secrets: Vec<String>,
     /// The rewards that it asks, and how.
-    pub called: Vec<CalledReward>,
+    pub called: Vec<ToldReward>,
     /// Whether the files that its command reads are recorded.
     pub audit: bool,
 }
@@ -214,7 +214,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
             timeout: stage.timeout,
             retry: stage.retry,
             secrets: told.secrets,
-            called: told.called,
+            called: told.called.into_iter().map(|told| ToldReward { stage: place[told.stage], ..told }).collect(),
             audit: stage.audit.as_ref().is_some_and(|audit| audit.value),
         })
     });

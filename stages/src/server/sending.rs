@@ -40,8 +40,12 @@ impl Sender {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .timeout_global(Some(Duration::from_secs(settings.timeout)))
-            .build();
+            .timeout_global(Some(Duration::from_secs(settings.timeout)));
+        // A proxy of the environment would read what is not encrypted, the key with it.
+        let config = match settings.url.starts_with("https://") {
+            true => config.build(),
+            false => config.proxy(None).build(),
+        };
         Ok(Sender {
             address: settings.url.clone(),
             host: super::host(&settings.url).to_owned(),
@@ -88,13 +92,15 @@ impl Sender {
                         Fault { what: format!("it answers {status} with {fault}: {said}"), pause }
                     }
                 },
-                Ok(posted) => self.refusal(&request, most, posted)?,
+                // One that will not pass is the end for all: who waits for room is told so.
+                Ok(posted) => self.refusal(&request, most, posted).inspect_err(|_| self.traffic.close())?,
                 Err(error) => {
                     self.traffic.failed();
                     Fault { what: error.to_string(), pause: None }
                 }
             };
             if tries == RETRIES {
+                self.traffic.close();
                 bail!("ask {}: {} ({} tries)", self.host, fault.what, tries + 1);
             }
             let pause = fault.pause.unwrap_or_else(|| PAUSE * 2_u32.pow(tries)).min(LONGEST_PAUSE);
