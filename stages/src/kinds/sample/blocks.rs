@@ -1,5 +1,6 @@
 //! `prompt_blocks`: the prompts in blocks of rows, each a candidate. Where a block ends is told by the prompts themselves, so
-//! that rows which are added, inserted or taken away leave all other blocks as they are, with the draws that were made of them.
+//! that rows which are added, inserted or taken away leave all other blocks as they are, with the draws that were made of them
+//! (a row without an `id` is called by its number, so one that is inserted names all behind it anew).
 
 use crate::answers::drawn;
 use crate::io::{self, Io};
