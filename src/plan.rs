@@ -146,10 +146,11 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
             (Some(kind), Some(parameters)) => stages::stage::take_out(parameters, kind.beside_key),
             _ => BTreeMap::new(),
         };
+        let draws = kinds[id].is_none_or(|kind| metrics::draws(kind, parameters.as_ref()));
         let parameters = parameters.map(Canonical::from);
         drop(with);
         if let (Some(kind), Some(seed)) = (kinds[id], &stage.seed)
-            && !kind.draws
+            && !draws
         {
             let message = format!("`seed` has no effect: the kind `{}` draws nothing", kind.name);
             mistakes.push(Diagnostic::warning(seed.span, message));
