@@ -146,10 +146,11 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
             (Some(kind), Some(parameters)) => stages::stage::take_out(parameters, kind.beside_key),
             _ => BTreeMap::new(),
         };
+        let draws = kinds[id].is_none_or(|kind| metrics::draws(kind, parameters.as_ref()));
         let parameters = parameters.map(Canonical::from);
         drop(with);
         if let (Some(kind), Some(seed)) = (kinds[id], &stage.seed)
-            && !kind.draws
+            && !draws
         {
             let message = format!("`seed` has no effect: the kind `{}` draws nothing", kind.name);
             mistakes.push(Diagnostic::warning(seed.span, message));
@@ -197,13 +198,14 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     let finished = drafts.into_iter().zip(gates).zip(after).enumerate().map(|(old, ((draft, gate), after))| {
         let Draft { spec: stage, kind, inputs, parameters, beside_key, metrics, incumbent, .. } = draft;
         let (kind, parameters, told) = (kind?, parameters?, told[old].take()?);
+        let draws = metrics::draws(kind, Some(&parameters.value()));
         Some(Stage {
             name: stage.name.value.clone(),
             kind,
             inputs: inputs.into_iter().map(|input| placed_input(input, &place)).collect(),
             parameters,
             beside_key,
-            seed: kind.draws.then(|| stage.seed.as_ref().map_or(spec.seed, |seed| seed.value)),
+            seed: draws.then(|| stage.seed.as_ref().map_or(spec.seed, |seed| seed.value)),
             families: families.remove(stage.name.value.as_str()).unwrap_or_default(),
             metrics,
             incumbent,
