@@ -163,10 +163,11 @@ fn parse_each<P: Parameters>(given: &Map<String, Value>, defaults: &Value) -> Re
     for (key, value) in &known {
         let of_key = each_alone(key, value, defaults).into_iter();
         let mut mistake = of_key.filter_map(|(path, alone)| {
-            let error = serde_path_to_error::deserialize::<_, P>(alone).err()?;
+            let error = serde_path_to_error::deserialize::<_, P>(alone.clone()).err()?;
+            let (found, message) = (error.path().to_string(), error.into_inner().to_string());
             // serde loses the path of a value in a flattened block.
-            let path = Some(error.path().to_string()).filter(|path| path != ".").unwrap_or(path);
-            Some(ParameterMistake::new(&path, error.into_inner().to_string()))
+            let path = if found == "." { narrowed::<P>(path, &alone, &message) } else { found };
+            Some(ParameterMistake::new(&path, message))
         });
         if let Some(mistake) = mistake.next() {
             mistakes.push(mistake);
@@ -235,6 +236,27 @@ fn each_alone(key: &str, value: &Value, defaults: &Value) -> Vec<(String, Value)
         }
         None => vec![(key.to_owned(), json!({key: value}))],
     }
+}
+
+/// The path of the value of a list or a mapping that alone gives the same message; else that of the whole.
+fn narrowed<P: Parameters>(path: String, whole: &Value, message: &str) -> String {
+    let pointer = format!("/{}", path.replace('.', "/"));
+    let with = |part: Value| {
+        let mut one = whole.clone();
+        one.pointer_mut(&pointer).into_iter().for_each(|value| *value = part.clone());
+        P::deserialize(one).is_err_and(|error| error.to_string() == message)
+    };
+    let found = match whole.pointer(&pointer) {
+        Some(Value::Object(fields)) => {
+            let one = fields.iter().find(|(name, value)| with(json!({name.as_str(): value})));
+            one.map(|(name, _)| format!("{path}.{name}"))
+        }
+        Some(Value::Array(items)) => {
+            items.iter().position(|item| with(json!([item]))).map(|place| format!("{path}[{place}]"))
+        }
+        _ => None,
+    };
+    found.unwrap_or(path)
 }
 
 /// Mistakes of counts that must be at least 1.
