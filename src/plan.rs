@@ -6,6 +6,7 @@ mod draft;
 mod gates;
 mod graph;
 mod inputs;
+mod judgements;
 mod leaks;
 pub mod looks;
 mod metrics;
@@ -169,6 +170,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     choices::measure(&mut drafts);
     adapters::check(&drafts, &mut mistakes);
     templates::check(&drafts, spec.skip_bad_rows, &mut mistakes);
+    judgements::check(&drafts, &mut mistakes);
     outputs::check(&drafts, &ids, &mut mistakes);
     pins::check(&drafts, &ids, &mut mistakes);
     mistakes.extend(graph.cycles());
