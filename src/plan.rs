@@ -167,6 +167,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
             incumbent,
         });
     }
+    metrics::take_orders(&mut drafts);
     choices::measure(&mut drafts);
     adapters::check(&drafts, &mut mistakes);
     templates::check(&drafts, spec.skip_bad_rows, &mut mistakes);

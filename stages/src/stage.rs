@@ -54,6 +54,8 @@ pub struct Metric {
     pub measured_by: Option<&'static str>,
     /// The optional port without which it has no value.
     pub needs: Option<&'static str>,
+    /// Whether a judge that gives each answer a number has none: it sees no order, and says the same each time.
+    pub needs_orders: bool,
 }
 
 /// The least and the largest value that a number can have.
@@ -80,6 +82,7 @@ impl Metric {
             has_own_rows: false,
             measured_by: None,
             needs: None,
+            needs_orders: false,
         }
     }
     pub const fn mean_of(self, field: &'static str) -> Metric {
@@ -90,6 +93,9 @@ impl Metric {
     }
     pub const fn needs(self, port: &'static str) -> Metric {
         Metric { needs: Some(port), ..self }
+    }
+    pub const fn of_orders(self) -> Metric {
+        Metric { needs_orders: true, ..self }
     }
     pub const fn of_own_rows(self) -> Metric {
         Metric { has_own_rows: true, ..self }

@@ -31,7 +31,9 @@ fn says(stages: &str, words: &[&str]) {
 
 #[test]
 fn what_people_said_is_held_against_the_form_of_the_judge_before_it_is_asked() {
-    let judged = |with: &str| format!("  j: {{kind: rank, from: {{items: ./items.jsonl, judge: ./words.tsv, people: {with}}}}}\n");
+    let judged = |with: &str| {
+        format!("  j: {{kind: rank, from: {{items: ./items.jsonl, judge: ./words.tsv, people: {with}}}}}\n")
+    };
     says(&judged("./said_pairs.jsonl}, with: {form: pairs"), &[]);
     // Rows that judge their answers are pairs or lists as one likes.
     says(&judged("./lists.jsonl}, with: {form: pairs"), &[]);
@@ -43,7 +45,10 @@ fn what_people_said_is_held_against_the_form_of_the_judge_before_it_is_asked() {
     says(&judged("./broken_rows.jsonl}, with: {form: pairs"), &["broken_rows.jsonl"]);
     says(&judged("./prompts.jsonl}, with: {form: pairs"), &["prompts.jsonl"]);
     let asked = "  p: {kind: label, from: {items: ./items.jsonl}, with: {form: ranking}}\n";
-    says(&(asked.to_owned() + &judged("p}, with: {form: pairs")), &["`people` gives rankings, and the judge is to give pairs"]);
+    says(
+        &(asked.to_owned() + &judged("p}, with: {form: pairs")),
+        &["`people` gives rankings, and the judge is to give pairs"],
+    );
     says(&(asked.to_owned() + &judged("p}, with: {form: ranking")), &[]);
     says(&(asked.to_owned() + &judged("'p:by_item.jsonl'}, with: {form: pairs")), &["`people` gives rankings"]);
 }
@@ -67,8 +72,19 @@ fn two_sides_of_a_merge_have_one_form_and_wins_are_counted_among_two() {
         &merged(["ranking", "ranking"], ", of: 's:answers.jsonl'"),
         &["wins of `of` are counted among two answers, and these are lists of up to 4", "take `form: pairs`"],
     );
-    says(
-        &merged(["ranking", "ranking"], ", of: 's:answers.jsonl'").replace("k: 4", "k: 2"),
-        &[],
-    );
+    says(&merged(["ranking", "ranking"], ", of: 's:answers.jsonl'").replace("k: 4", "k: 2"), &[]);
+}
+
+#[test]
+fn a_judge_that_scores_has_no_metric_of_orders() {
+    let judged = |judge: &str, rule: &str| {
+        format!("  j: {{kind: rank, from: {{items: ./items.jsonl, judge: {judge}}}, gate: {rule}}}\n")
+    };
+    for judge in ["./words.tsv", "rm_1"] {
+        for metric in ["order_consistency", "first_share", "order_effect", "repeat_stability"] {
+            says(&judged(judge, &format!("{metric} > 0.7")), &[metric]);
+        }
+        says(&judged(judge, "tie_share < 0.7"), &[]);
+    }
+    says(&judged("sft", "order_consistency > 0.7 with 95% confidence"), &[]);
 }
