@@ -94,13 +94,8 @@ fn misjudged(
     };
     let Some(first) = expected.first() else { return mistakes };
     if let Some(other) = expected.iter().find(|other| other.form != first.form) {
-        let message = format!(
-            "`{}` gives {}, and `{}` gives {}",
-            first.port,
-            first.form.name(),
-            other.port,
-            other.form.name()
-        );
+        let message =
+            format!("`{}` gives {}, and `{}` gives {}", first.port, first.form.name(), other.port, other.form.name());
         refuse(other.port, message, "both are to have the same `form`");
         return mistakes;
     }
@@ -126,7 +121,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let Merging { criteria } = call.parameters()?;
     let [people, ai] = [io.input("people")?, io.input("ai")?];
     // Rows that judge their answers are read as the other side says it.
-    let form = [ai, people].into_iter().map(said::stated_form).collect::<Result<Vec<_>>>()?.into_iter().flatten().next();
+    let form =
+        [ai, people].into_iter().map(said::stated_form).collect::<Result<Vec<_>>>()?.into_iter().flatten().next();
     let [people, ai] = [said::read(people, form)?, said::read(ai, form)?];
     let form = match (said::form(&ai), said::form(&people)) {
         (Some(ai), Some(people)) if ai != people => {

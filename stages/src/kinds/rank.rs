@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 
 pub const KIND: Kind = Kind {
     name: "rank",
-    version: 2,
+    version: 3,
     doc: "a judge compares, ranks or rates answers: a reward model, a language model, or an endpoint",
     ports: &[
         Port::one(

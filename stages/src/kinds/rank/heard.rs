@@ -39,7 +39,9 @@ pub fn people(parameters: &JudgeRanking, io: &Io, items: &[WorkItem]) -> Result<
     let said = said::read(path, Some(parameters.form)).context("compare the judge with people")?;
     if let Some(form) = said::form(&said).filter(|form| *form != parameters.form) {
         let (people, judge) = (form.name(), parameters.form.name());
-        bail!("compare the judge with people: they gave {people}, and the judge is to give {judge}; let both have one `form`");
+        bail!(
+            "compare the judge with people: they gave {people}, and the judge is to give {judge}; let both have one `form`"
+        );
     }
     let digests: BTreeSet<&str> = items.iter().map(|item| item.digest.as_str()).collect();
     let is_shared = |said: &SaidItem| digests.contains(said.item.digest.as_str()) && said.spoken().next().is_some();
