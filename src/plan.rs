@@ -17,6 +17,7 @@ mod parameters;
 mod pins;
 mod proposals;
 mod repeats;
+mod right_answers;
 mod secrets;
 pub mod selection;
 mod sheets;
@@ -172,6 +173,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     adapters::check(&drafts, &mut mistakes);
     templates::check(&drafts, spec.skip_bad_rows, &mut mistakes);
     judgements::check(&drafts, &mut mistakes);
+    right_answers::check(&drafts, spec.skip_bad_rows, &mut mistakes);
     outputs::check(&drafts, &ids, &mut mistakes);
     pins::check(&drafts, &ids, &mut mistakes);
     mistakes.extend(graph.cycles());

@@ -1,11 +1,10 @@
 //! The metrics that a stage reports, known before it runs.
 
-use super::draft::Draft;
+use super::draft::{Draft, is_reward_model};
 use super::source::{Input, Source};
 use crate::diagnostic::Diagnostic;
 use crate::gate::MetricName;
 use crate::spec::{MetricSpec, PortSpec, StageSpec};
-use formats::describe;
 use serde_json::Value;
 use stages::stage::{Accepts, Gives, Kind, Part, Port, Work};
 
@@ -89,12 +88,11 @@ pub fn take_orders(drafts: &mut [Draft]) {
         let is_judge = |input: &&Input| kind.port(&input.port).is_some_and(|port| port.accepts == Accepts::Judge);
         let judge = drafts[id].inputs.iter().find(is_judge).and_then(|input| input.sources.first());
         let scores = judge.is_some_and(|judge| match judge {
-            Source::Stage { stage, .. } => {
-                drafts[*stage].kind.is_some_and(|kind| matches!(kind.gives, Gives::Reward | Gives::Scorer))
-            }
-            Source::Path(path) => path.is_file() || describe::check_reward(path).is_ok(),
-            // A file of a stage is no directory with a model.
+            Source::Stage { stage, .. } if drafts[*stage].kind.is_some_and(|kind| kind.gives == Gives::Scorer) => true,
+            // A judge that is one file is no model.
             Source::File { .. } => true,
+            Source::Path(path) if path.is_file() => true,
+            model => is_reward_model(drafts, model),
         });
         if scores {
             let of_orders = |name: &str| kind.metrics().any(|metric| metric.needs_orders && metric.name == name);

@@ -88,3 +88,41 @@ fn a_judge_that_scores_has_no_metric_of_orders() {
     }
     says(&judged("sft", "order_consistency > 0.7 with 95% confidence"), &[]);
 }
+
+#[test]
+fn a_file_of_right_answers_knows_every_prompt_before_anything_runs() {
+    let folder = answered();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("right.jsonl", "{\"id\": 1, \"answer\": \"x\"}\n{\"prompt\": \"b\", \"answer\": \"x\"}\n");
+    write("named.jsonl", "{\"id\": \"1\", \"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n");
+    write("unnamed.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n");
+    let shown = |stage: &str| planned(&with_base(&format!("  s: {stage}\n")), &[], &folder, &|_| None);
+    let unknown = "`DIR/right.jsonl` has no row for the prompt of row `1` (\"a\") of `DIR/unnamed.jsonl`";
+    for kind in ["eval", "sample", "ppo"] {
+        let with = if kind == "sample" { ", with: {keep: best}" } else { "" };
+        let stage = |prompts: &str| {
+            shown(&format!("{{kind: {kind}, from: {{policy: sft, reward: ./right.jsonl, prompts: {prompts}}}{with}}}"))
+        };
+        assert!(!stage("./named.jsonl").contains("has no row"), "{}", stage("./named.jsonl"));
+        // The number of a row is no id that somebody wrote.
+        assert!(stage("./unnamed.jsonl").contains(unknown), "{}", stage("./unnamed.jsonl"));
+    }
+    write("rows.jsonl", "{\"id\": 2, \"prompt\": \"c\", \"answers\": [\"d\", \"e\"]}\n");
+    for kind in ["rank", "score"] {
+        let judged = shown(&format!("{{kind: {kind}, from: {{items: ./rows.jsonl, judge: ./right.jsonl}}}}"));
+        assert!(judged.contains("has no row for the prompt of row `2` (\"c\")"), "{judged}");
+    }
+}
+
+#[test]
+fn dialogues_for_a_reward_model_without_a_template_are_refused_where_it_judges() {
+    let folder = answered();
+    let dialogue = "{\"prompt\": [{\"role\": \"user\", \"content\": \"a\"}], \"answers\": [\"b\", \"c\"]}\n";
+    fs::write(folder.path().join("dialogues.jsonl"), dialogue).unwrap();
+    for (kind, judge, is_refused) in [("rank", "rm_1", true), ("score", "rm_1", true), ("rank", "sft", false)] {
+        let stage = format!("  s: {{kind: {kind}, from: {{items: ./dialogues.jsonl, judge: {judge}}}}}\n");
+        let shown = planned(&with_base(&stage), &[], &folder, &|_| None);
+        let said = "this reward model cannot read the dialogues that it is to score";
+        assert_eq!(shown.contains(said), is_refused, "{kind} {judge}\n{shown}");
+    }
+}

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 #[derive(Clone, Copy)]
 pub struct GivenAnswer<'a> {
     pub id: &'a str,
+    /// Whether its row was written with this id. A number that was made up matches none of another file.
+    pub has_written_id: bool,
     pub prompt: &'a Prompt,
     pub text: &'a str,
 }
@@ -24,7 +26,7 @@ pub struct AskedAnswerLine {
 
 impl AskedAnswerLine {
     pub fn new(answer: &GivenAnswer) -> AskedAnswerLine {
-        let GivenAnswer { id, prompt, text } = answer;
+        let GivenAnswer { id, prompt, text, .. } = answer;
         let row = json!({"id": id, "prompt": prompt, "completion": text});
         let of = blake3::hash(row.to_string().as_bytes()).to_hex().to_string();
         AskedAnswerLine { of, row, prompt: prompt.to_string(), text: (*text).to_owned() }
