@@ -39,9 +39,9 @@ pub use graph::StageId;
 use metrics::metrics;
 pub use metrics::{declared_metrics, written_metric};
 pub use name::ArtifactName;
+pub use secrets::ToldReward;
 use serde::Deserialize;
 pub use source::{Input, Source};
-use stages::io::CalledReward;
 use stages::kinds::PLANNED;
 use stages::stage::{Accepts, Gives, Kind, did_you_mean};
 use std::collections::{BTreeMap, HashMap};
@@ -89,7 +89,7 @@ pub struct Stage {
     /// Names of environment variables that are passed to its command; their values are never stored.
     pub secrets: Vec<String>,
     /// The rewards that it asks, and how.
-    pub called: Vec<CalledReward>,
+    pub called: Vec<ToldReward>,
     /// Whether the files that its command reads are recorded.
     pub audit: bool,
 }
@@ -148,10 +148,11 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
             (Some(kind), Some(parameters)) => stages::stage::take_out(parameters, kind.beside_key),
             _ => BTreeMap::new(),
         };
+        let draws = kinds[id].is_none_or(|kind| metrics::draws(kind, parameters.as_ref()));
         let parameters = parameters.map(Canonical::from);
         drop(with);
         if let (Some(kind), Some(seed)) = (kinds[id], &stage.seed)
-            && !kind.draws
+            && !draws
         {
             let message = format!("`seed` has no effect: the kind `{}` draws nothing", kind.name);
             mistakes.push(Diagnostic::warning(seed.span, message));
@@ -202,13 +203,14 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     let finished = drafts.into_iter().zip(gates).zip(after).enumerate().map(|(old, ((draft, gate), after))| {
         let Draft { spec: stage, kind, inputs, parameters, beside_key, metrics, incumbent, .. } = draft;
         let (kind, parameters, told) = (kind?, parameters?, told[old].take()?);
+        let draws = metrics::draws(kind, Some(&parameters.value()));
         Some(Stage {
             name: stage.name.value.clone(),
             kind,
             inputs: inputs.into_iter().map(|input| placed_input(input, &place)).collect(),
             parameters,
             beside_key,
-            seed: kind.draws.then(|| stage.seed.as_ref().map_or(spec.seed, |seed| seed.value)),
+            seed: draws.then(|| stage.seed.as_ref().map_or(spec.seed, |seed| seed.value)),
             families: families.remove(stage.name.value.as_str()).unwrap_or_default(),
             metrics,
             incumbent,
@@ -219,7 +221,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
             timeout: stage.timeout,
             retry: stage.retry,
             secrets: told.secrets,
-            called: told.called,
+            called: told.called.into_iter().map(|told| ToldReward { stage: place[told.stage], ..told }).collect(),
             audit: stage.audit.as_ref().is_some_and(|audit| audit.value),
         })
     });

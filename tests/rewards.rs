@@ -300,3 +300,90 @@ fn a_reward_model_of_others_reads_dialogues_through_its_own_template() {
     let of_others = mean(&run(&place, 0), "measured", "mean_score");
     assert!(of_others.is_finite() && of_others != of_ours, "{of_others} {of_ours}");
 }
+
+#[test]
+fn a_directory_that_describes_a_command_starts_none() {
+    let place = small("");
+    run(&place, 0);
+    place.run(&["export", "rm", "model", "rlhf.yaml", "--merge"]).expect_exit(0);
+    let parameters = json!({"command": ["touch", place.at("started")]});
+    place.write("model/asked.json", &json!({"format": 1, "identity": "ab", "parameters": parameters}).to_string());
+    for with in [eval("measured", "./model"), ppo("./model", "")] {
+        write(&place, &with);
+        let refused = place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr;
+        assert!(refused.contains("write a stage of kind `reward` for it"), "{refused}");
+    }
+    assert!(!place.at("started").exists());
+}
+
+#[test]
+fn rewards_that_differ_in_a_file_alone_get_each_its_own_secret() {
+    let place = small("");
+    let told = place.at("told").display().to_string();
+    for name in ["a", "b"] {
+        place.write(
+            &format!("{name}.sh"),
+            &format!("echo {name} ${{KEY_A-none}} ${{KEY_B-none}} >> {told}; awk '{{ print 1 }}'\n"),
+        );
+    }
+    let of = |name: &str, key: &str| {
+        format!(
+            "  {name}:\n    kind: reward\n    from: {{script: {name}.sh}}\n    with: {{command: [sh, in/script.sh]}}\n    secret: [{key}]\n"
+        )
+    };
+    write(&place, &[of("a", "KEY_A"), of("b", "KEY_B"), eval("measured", "[a, b]")].concat());
+    let mut command = place.command(&["run", "rlhf.yaml", "--device", "cpu", "--json"]);
+    command.env("KEY_A", "first-key").env("KEY_B", "other-key");
+    program::ran(command).expect_exit(0);
+    let told = place.read("told");
+    // Once tried, once asked.
+    assert_eq!(told.matches("a first-key none\n").count(), 2, "{told}");
+    assert_eq!(told.matches("b none other-key\n").count(), 2, "{told}");
+    write(
+        &place,
+        &of("a", "KEY_A")
+            .replace("{command: [sh, in/script.sh]}", "{endpoint: {url: 'https://host/'}}")
+            .replace("KEY_A", "KEY_A, KEY_B"),
+    );
+    assert!(place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr.contains("`KEY_B` is told to nobody"));
+}
+
+#[test]
+fn stages_at_once_ask_a_server_for_no_score_twice_and_a_new_row_costs_one() {
+    let server = Judge::start(|asked| {
+        let mut reply = scoring(asked);
+        reply.after = std::time::Duration::from_millis(200);
+        reply
+    });
+    let reward =
+        format!("  first:\n    kind: reward\n    with: {{endpoint: {{url: \"{}/\"}}, batch: 1}}\n", server.address);
+    let evals = [eval("one", "{from: first, weight: 1}"), eval("two", "{from: first, weight: 2}")].concat();
+    let place = small("");
+    let row = |text: &str| format!("{}\n", json!({"prompt": text}));
+    place.write("data/heldout.jsonl", &["Why so?", "And then what?", "Who is it?"].map(row).concat());
+    write(&place, &[reward.as_str(), &evals].concat());
+    place.run(&["run", "rlhf.yaml", "--device", "cpu", "--jobs", "2"]).expect_exit(0);
+    // One of the requests is the trial.
+    assert_eq!(server.requests(), 1 + 3);
+    // Rows without ids are numbered, and the numbers are told to nobody.
+    place.write("data/heldout.jsonl", &["Since when?", "Why so?", "And then what?", "Who is it?"].map(row).concat());
+    place.run(&["run", "rlhf.yaml", "--device", "cpu", "--jobs", "2"]).expect_exit(0);
+    assert_eq!(server.requests(), 1 + 3 + 1);
+}
+
+#[test]
+fn a_refusal_for_good_ends_all_that_wait_for_room() {
+    let server = Judge::start(|asked| match asked.number {
+        0 => scoring(asked),
+        1 | 2 => answers(429, "slowly"),
+        _ => answers(400, "no more of this"),
+    });
+    let reward = format!(
+        "  first:\n    kind: reward\n    with: {{endpoint: {{url: \"{}/\", parallel: 2}}, batch: 1}}\n",
+        server.address
+    );
+    let place = small(&[reward, eval("measured", "first")].concat());
+    let events = run(&place, 1);
+    let error = events.outcome("measured").to_string();
+    assert!(error.contains("400: no more of this"), "{error}");
+}

@@ -62,6 +62,13 @@ fn is_asked(part: &Part, metric: &str, parameters: Option<&Value>) -> bool {
     given[list].as_array().into_iter().flatten().any(|one| value == Some(&one.to_string()))
 }
 
+/// Whether a stage of the kind draws anything: an evaluation does where its parameters ask for a part that draws.
+pub fn draws(kind: &Kind, parameters: Option<&Value>) -> bool {
+    let Work::Measure(measure) = kind.work else { return kind.draws };
+    let asks = |list: &str| parameters.is_none_or(|given| given[list].as_array().is_some_and(|all| !all.is_empty()));
+    measure.parts.iter().any(|part| part.kind.draws && part.unless_empty.is_none_or(asks))
+}
+
 /// The metrics of every stage of the kind, including as a judge.
 pub fn kind_metrics(kind: &Kind, inputs: &[Input], parameters: Option<&Value>) -> Vec<MetricName> {
     // A port that the kind requires is connected; otherwise that is a mistake already.

@@ -2,35 +2,46 @@
 //! of `sandbox`. Values of secrets are never read.
 
 use super::draft::Draft;
+use super::graph::StageId;
 use super::source::Source;
 use crate::diagnostic::Diagnostic;
 use crate::spec::node::Value;
 use crate::spec::{Node, StageSpec};
-use stages::io::CalledReward;
 use stages::stage::{Gives, Kind, is_variable};
 use stages::{audit, sandbox};
+use std::collections::BTreeMap;
 
 /// Variables that every command gets: they decide which programs and files it finds, so their values belong in the key.
 const GIVEN: [&str; 4] = ["PATH", "LANG", "HOME", "TMPDIR"];
+
+/// A reward that a stage asks.
+#[derive(Clone, Debug)]
+pub struct ToldReward {
+    pub stage: StageId,
+    /// Its parameters that are in no key, by their paths.
+    pub beside_key: BTreeMap<String, serde_json::Value>,
+    /// The names of the secrets that it gets, and nobody else.
+    pub secrets: Vec<String>,
+}
 
 /// Things that a stage is told beside its action, since they change no result.
 pub struct ToldBeside {
     /// The names of its own secrets, and of those of the rewards that it asks.
     pub secrets: Vec<String>,
-    pub called: Vec<CalledReward>,
+    pub called: Vec<ToldReward>,
 }
 
 /// The things that each stage is told.
 pub fn told(drafts: &[Draft]) -> Vec<Option<ToldBeside>> {
     let own = |draft: &Draft| draft.spec.secrets.iter().map(|name| name.value.clone()).collect::<Vec<_>>();
-    let called = |draft: &Draft| -> Option<CalledReward> {
+    let called = |stage: StageId| -> Option<ToldReward> {
+        let draft = &drafts[stage];
         draft.kind.filter(|kind| kind.gives == Gives::Scorer)?;
-        let parameters = draft.parameters.as_ref()?.value();
-        Some(CalledReward { parameters, beside_key: draft.beside_key.clone(), secrets: own(draft) })
+        Some(ToldReward { stage, beside_key: draft.beside_key.clone(), secrets: own(draft) })
     };
     let all = drafts.iter().map(|draft| {
         let sources = draft.inputs.iter().flat_map(|input| &input.sources).filter_map(Source::stage);
-        let called: Vec<CalledReward> = sources.filter_map(|stage| called(&drafts[stage])).collect();
+        let called: Vec<ToldReward> = sources.filter_map(called).collect();
         let mut secrets = Vec::new();
         for name in own(draft).into_iter().chain(called.iter().flat_map(|called| called.secrets.clone())) {
             if !secrets.contains(&name) {
@@ -48,7 +59,7 @@ pub fn check(stage: &StageSpec, with: &Node, kind: &Kind, mistakes: &mut Vec<Dia
         let (message, help) = if !kind.takes_any_port && !kind.asks_endpoint {
             let message = format!("`{}` starts no command and asks nobody that could be given a secret", kind.name);
             (message, "`secret` is for stages of kind `exec`, and for those that ask an endpoint".to_owned())
-        } else if kind.asks_endpoint && (n > 0 || with.get("endpoint").is_none()) {
+        } else if kind.asks_endpoint && with.get("endpoint").is_none() || n > 0 && with.get("endpoint").is_some() {
             (
                 format!("`{name}` is told to nobody"),
                 "the one secret of the stage is the key of its `endpoint`".to_owned(),

@@ -322,8 +322,10 @@ fn set_variable(source: &SourceSpec) -> Option<String> {
 fn misread(at: &Path, port: Option<&Port>, source: &SourceSpec) -> Option<String> {
     let Reference::Path(path) = &source.reference else { return None };
     let text = path.to_str()?;
-    let takes_models =
-        port.is_some_and(|port| matches!(port.accepts, Accepts::Model | Accepts::RewardModel | Accepts::Tokenizer));
+    let takes_models = port.is_some_and(|port| {
+        use Accepts::{Judge, Model, Reward, RewardModel, Tokenizer};
+        matches!(port.accepts, Model | RewardModel | Reward | Judge | Tokenizer)
+    });
     if let Some(rest) = text.strip_prefix("~/") {
         return Some(format!("`~` is not expanded: write `${{env.HOME}}/{rest}`, with `env: [HOME]` in the file"));
     }

@@ -189,7 +189,7 @@ impl Run<'_> {
             audit: stage.audit,
             replies: stage.kind.keeps_replies().then(|| replies(&self.options.store)).transpose()?,
             parameters: stage.beside_key.clone(),
-            called: stage.called.clone(),
+            called: request.called.clone(),
             skip_bad_rows: self.plan.skip_bad_rows,
         };
         let (root, store) = (&self.options.store, self.impatient());

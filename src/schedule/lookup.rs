@@ -14,7 +14,7 @@ use crate::ledger::Permission;
 use crate::plan::{ArtifactName, Input, Pin, Plan, Source, Stage, StageId};
 use cache::{Content, Digest};
 pub use people::LabelsThere;
-use stages::io::Shortfall;
+use stages::io::{CalledReward, Shortfall};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -243,8 +243,22 @@ impl<'a> Lookup<'a> {
                 Err(Obstacle::Ends(Outcome::Waits { done: *done, needed: *needed, on: WaitReason::Budget }))
             }
             Some(ActionResult::LeftOut(because)) => Err(Obstacle::Ends(Outcome::Skipped { because: because.clone() })),
-            None => self.ask(Query::Action(Request { stage: self.id, part, action, limits_of })),
+            None => {
+                let called = self.called(limits_of);
+                self.ask(Query::Action(Request { stage: self.id, part, action, limits_of, called }))
+            }
         }
+    }
+
+    /// The rewards that a stage asks, by what their stages gave.
+    fn called(&self, id: StageId) -> Vec<CalledReward> {
+        let told = self.plan.stages[id].called.iter().filter_map(|told| Some((told, self.carried(told.stage).ok()?)));
+        told.map(|(told, given)| CalledReward {
+            content: given.content.to_string(),
+            beside_key: told.beside_key.clone(),
+            secrets: told.secrets.clone(),
+        })
+        .collect()
     }
 
     /// The asker's own action. Computed once, although it is asked for again when the record has come.

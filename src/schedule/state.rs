@@ -9,6 +9,7 @@ use crate::ledger::{LookKey, LookVerdict, Permission};
 use crate::plan::{ArtifactName, StageId};
 use anyhow::Result;
 use cache::{Content, Digest};
+use stages::io::CalledReward;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -193,4 +194,6 @@ pub struct Request {
     pub action: KeyedAction,
     /// The stage whose time-out and retries count: the eval for the parts of its measurement.
     pub limits_of: StageId,
+    /// The rewards that it asks, and how; by what their stages gave.
+    pub called: Vec<CalledReward>,
 }

@@ -239,26 +239,37 @@ impl CommandLog {
     /// # Errors
     /// The system makes no pipe or no thread.
     pub fn open(secrets: &Secrets) -> Result<Option<CommandLog>> {
-        if secrets.is_empty() {
-            return Ok(None);
-        }
+        if secrets.is_empty() { Ok(None) } else { CommandLog::bounded(secrets, u64::MAX).map(Some) }
+    }
+
+    /// Opens one that takes so many bytes; what comes after them is left out.
+    ///
+    /// # Errors
+    /// The system makes no pipe or no thread.
+    pub fn bounded(secrets: &Secrets, most: u64) -> Result<CommandLog> {
         let (mut reader, writer) = std::io::pipe().context("make a pipe")?;
         let (told, ended) = mpsc::channel();
         let mut redaction = secrets.redaction();
         let copy = move || {
             let mut chunk = vec![0; 1 << 16];
+            let mut left = most;
             let show = |bytes: &[u8]| {
                 let mut log = std::io::stdout().lock();
                 // A log that cannot be written (a full disk) does not end the command.
                 let _ = log.write_all(bytes).and_then(|()| log.flush());
             };
             while let Ok(length @ 1..) = reader.read(&mut chunk) {
-                show(&redaction.pass(&chunk[..length]));
+                let shown = (length as u64).min(left);
+                show(&redaction.pass(&chunk[..shown as usize]));
+                if left > 0 && shown == left {
+                    show(b"\n(the rest is left out)\n");
+                }
+                left -= shown;
             }
             show(&redaction.end());
             let _ = told.send(());
         };
         thread::Builder::new().spawn(copy).context("start a thread for the log")?;
-        Ok(Some(CommandLog { writer, ended }))
+        Ok(CommandLog { writer, ended })
     }
 }

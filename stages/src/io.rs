@@ -119,9 +119,21 @@ impl Io {
         &self.host.called
     }
 
-    /// Adds a reward that the stage asks.
-    pub fn calls(&mut self, called: CalledReward) {
-        self.host.called.push(called);
+    /// The contents on a port, as the action names them, in their order.
+    ///
+    /// # Errors
+    /// The action cannot be read.
+    pub fn contents(&self, port: &str) -> Result<Vec<String>> {
+        fn texts(value: &Value) -> Vec<String> {
+            match value {
+                Value::String(text) => vec![text.clone()],
+                Value::Array(all) => all.iter().flat_map(texts).collect(),
+                // Sources with options.
+                Value::Object(fields) => fields.get("files").map_or_else(Vec::new, texts),
+                _ => Vec::new(),
+            }
+        }
+        Ok(texts(&self.action()?["inputs"][port]))
     }
 
     /// The name of the action.

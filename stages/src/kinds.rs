@@ -18,6 +18,7 @@ pub mod sft;
 
 use crate::judge::said;
 use crate::people::form::Form;
+use crate::reward::description;
 use crate::stage::{Accepts, Kind, Part, Port, StudyColumns, Work};
 use anyhow::{Context, Result};
 use formats::chat::{self, Template};
@@ -106,6 +107,9 @@ pub fn check_data(rows: DataRows, sources: &[DataSource], may_skip: u64) -> Resu
 /// # Errors
 /// Those of the stage.
 pub fn check_input(port: &Port, path: &Path) -> Result<()> {
+    if matches!(port.accepts, Accepts::Reward | Accepts::Judge) && path.is_dir() {
+        description::refuse(path).reading(path)?;
+    }
     match (port.accepts, port.check_file) {
         (Accepts::Data(_) | Accepts::Criteria | Accepts::Evaluation | Accepts::Any, _) => Ok(()),
         (_, Some(check)) if path.is_file() => check(path),

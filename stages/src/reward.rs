@@ -33,6 +33,13 @@ pub struct WeightedReward {
     pub reward: Reward,
 }
 
+/// The place of a reward on its port, from 0, and its content as the action names it.
+#[derive(Clone, Copy)]
+pub struct OnPort<'a> {
+    pub nth: usize,
+    pub content: &'a str,
+}
+
 /// Something that scores answers.
 pub enum Reward {
     File(FileReward),
@@ -57,10 +64,12 @@ pub fn open(
     model: impl Fn(&mut Io, &Path) -> Result<Artifact>,
 ) -> Result<Vec<WeightedReward>> {
     let sources = io.data(port)?.to_vec();
+    let contents = io.contents(port)?;
     let mut rewards = Vec::with_capacity(sources.len());
     for source in sources {
         for path in &source.files {
-            let reward = Reward::open(io, path, rewards.len(), &model)?;
+            let content = contents.get(rewards.len()).map_or("", String::as_str);
+            let reward = Reward::open(io, path, OnPort { nth: rewards.len(), content }, &model)?;
             rewards.push(WeightedReward { weight: source.options.weight, place: rewards.len() + 1, reward });
         }
     }
@@ -101,14 +110,14 @@ pub fn check_file(path: &Path) -> Result<()> {
 }
 
 impl Reward {
-    /// Opens what lies at a path, the `nth` reward of the stage.
+    /// Opens what lies at a path.
     ///
     /// # Errors
     /// It is no reward.
     pub fn open(
         io: &mut Io,
         path: &Path,
-        nth: usize,
+        at: OnPort,
         model: impl Fn(&mut Io, &Path) -> Result<Artifact>,
     ) -> Result<Reward> {
         if !::files::is_directory(path)? {
@@ -117,11 +126,15 @@ impl Reward {
         let Some(description) = RewardDescription::find(path)? else {
             return Ok(Reward::Model(Box::new(model(io, path)?)));
         };
+        let told = io.called().iter().find(|called| called.content == at.content).cloned();
+        let told = told.with_context(|| {
+            format!("open the reward in {}: it would be asked, and no stage of kind `reward` made it", path.display())
+        })?;
         io.remark(
             "a reward that is a command or a server may not give the same again: the scores that were kept count"
                 .to_owned(),
         );
-        Ok(Reward::Asked(Box::new(AskedReward::open(io, path, nth, &description)?)))
+        Ok(Reward::Asked(Box::new(AskedReward::open(io, path, at.nth, &description, &told)?)))
     }
 
     /// The reward model, where it is one.

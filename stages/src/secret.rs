@@ -51,13 +51,14 @@ impl Secrets {
         Ok(secrets)
     }
 
-    /// Those of these names.
+    /// Those of these names, in their order.
     pub fn only(&self, names: &[String]) -> Secrets {
         let mut only = Secrets::default();
-        for (index, (name, value)) in self.named.iter().enumerate().filter(|(_, (name, _))| names.contains(name)) {
+        let named = names.iter().filter_map(|name| self.named.iter().position(|(own, _)| own == name));
+        for index in named {
             let forms = self.forms.iter().filter(|(of, _)| *of == index);
             only.forms.extend(forms.map(|(_, form)| (only.named.len(), form.clone())));
-            only.named.push((name.clone(), value.clone()));
+            only.named.push(self.named[index].clone());
         }
         only
     }

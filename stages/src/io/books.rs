@@ -37,9 +37,9 @@ pub struct Host {
 /// A reward that a stage asks, and what changes no score of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CalledReward {
-    /// Its parameters, as far as they are in the key: by these it is known.
-    pub parameters: Value,
-    /// The others, by their paths.
+    /// The content that its stage gave: by this it is known, so that no other directory is taken for a reward that is asked.
+    pub content: String,
+    /// Its parameters that are in no key, by their paths.
     pub beside_key: BTreeMap<String, Value>,
     /// The names of the secrets that it gets, and nobody else.
     pub secrets: Vec<String>,

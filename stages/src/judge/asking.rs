@@ -93,14 +93,19 @@ impl<'a> Asker<'a> {
                 return Ok(Some(HeardReply { reading, model: completion::model(&reply.body), at: reply.at }));
             }
             let fault = reading.err().unwrap_or_default();
-            // Servers refuse a message that says nothing.
-            if !written.trim().is_empty() {
-                messages.push(json!({"role": "assistant", "content": shortened(&written)}));
-            }
             let again = format!(
                 "That cannot be read: {fault}. Reply with the one JSON object that was asked for, and nothing else."
             );
-            messages.push(json!({"role": "user", "content": again}));
+            match messages.last_mut() {
+                // Servers refuse a message that says nothing, and some of them two of one role in a row.
+                Some(last) if written.trim().is_empty() => {
+                    last["content"] = json!(format!("{}\n\n{again}", last["content"].as_str().unwrap_or_default()));
+                }
+                _ => messages.extend([
+                    json!({"role": "assistant", "content": shortened(&written)}),
+                    json!({"role": "user", "content": again}),
+                ]),
+            }
             tries += 1;
         }
     }

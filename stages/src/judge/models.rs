@@ -3,7 +3,7 @@
 use crate::device;
 use crate::io::Io;
 use crate::model::{Artifact, Expectation, Load, LoraParameters};
-use crate::reward::{GivenAnswer, Reward, TextScores, encoder};
+use crate::reward::{GivenAnswer, OnPort, Reward, TextScores, encoder};
 use crate::train::{self, Ends, Fit, Sequence};
 use anyhow::{Context, Result, bail};
 use formats::dialogue::{Message, Prompt, USER};
@@ -23,7 +23,9 @@ pub enum LocalJudge {
 /// It is no judge.
 pub fn open(io: &mut Io, port: &str, dtype: Dtype) -> Result<LocalJudge> {
     let path = io.input(port)?.to_owned();
-    let reward = Reward::open(io, &path, 0, |io, path| {
+    let contents = io.contents(port)?;
+    let at = OnPort { nth: 0, content: contents.first().map_or("", String::as_str) };
+    let reward = Reward::open(io, &path, at, |io, path| {
         let device = device::of(io, dtype)?;
         Artifact::open_resident(path, dtype, &device)
     })?;

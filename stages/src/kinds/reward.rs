@@ -33,11 +33,11 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let mut parameters = call.parameters.clone();
     let beside_key = stage::take_out(&mut parameters, &BESIDE_KEY);
     let secrets = io.secrets().variables().map(|(name, _)| name.to_owned()).collect();
-    let description = RewardDescription::new(io.action_name()?, parameters.clone());
+    let description = RewardDescription::new(io.action_name()?, parameters);
     let directory = io.candidate_dir(0)?;
     description.write(&directory)?;
     program::copy(&io.work().join(work::COMMAND).join(work::INPUTS), &directory.join(work::INPUTS))?;
-    io.calls(CalledReward { parameters, beside_key, secrets });
-    AskedReward::open(io, &directory, 0, &description)?.try_out(io)?;
+    let told = CalledReward { content: String::new(), beside_key, secrets };
+    AskedReward::open(io, &directory, 0, &description, &told)?.try_out(io)?;
     io.candidate(0, &[])
 }

@@ -28,7 +28,7 @@ pub const KIND: Kind = Kind {
             "rows with answers: one, `answers: […]`, pairs, rankings, ratings, or good and bad ones",
         )
         .measured(),
-        Port::one("judge", Accepts::Judge, "a reward model, whatever its tokenizer, or a file that scores")
+        Port::one("judge", Accepts::Reward, "a reward: a model, whatever its tokenizer, a stage of kind `reward`, or a file that scores")
             .files_by(reward::check_file),
     ],
     gives: Gives::Any,

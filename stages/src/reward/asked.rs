@@ -7,7 +7,7 @@ use super::description::RewardDescription;
 use super::parameters::AskedRewardParameters;
 use super::program::RewardProgram;
 use super::remote::RemoteReward;
-use crate::io::Io;
+use crate::io::{CalledReward, Io};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -29,9 +29,15 @@ impl AskedReward {
     ///
     /// # Errors
     /// Its files cannot be copied, or the book of scores cannot be read.
-    pub fn open(io: &Io, given: &Path, nth: usize, description: &RewardDescription) -> Result<AskedReward> {
-        let (parameters, names) = description.told(io.called())?;
-        let secrets = io.secrets().only(&names);
+    pub fn open(
+        io: &Io,
+        given: &Path,
+        nth: usize,
+        description: &RewardDescription,
+        told: &CalledReward,
+    ) -> Result<AskedReward> {
+        let parameters = description.parameters(told)?;
+        let secrets = io.secrets().only(&told.secrets);
         let book = ScoreBook::open(io.replies()?, &description.identity)?;
         let by = match &parameters.endpoint {
             Some(endpoint) => {
@@ -48,7 +54,14 @@ impl AskedReward {
     /// # Errors
     /// A call fails, takes too long, or gives something else than a score for each.
     pub fn scores(&self, io: &Io, answers: &[GivenAnswer]) -> Result<Vec<f64>> {
-        let asked: Vec<AskedAnswerLine> = answers.iter().map(AskedAnswerLine::new).collect();
+        // A server is not told the ids of rows.
+        let has_ids = matches!(self.by, RewardCaller::Command(_));
+        let asked: Vec<AskedAnswerLine> = answers.iter().map(|answer| AskedAnswerLine::new(answer, has_ids)).collect();
+        if asked.iter().all(|asked| self.book.find(&asked.of).is_some()) {
+            return self.kept(&asked);
+        }
+        // Others who ask the same reward wait until these are kept.
+        let _claim = self.book.claim()?;
         let mut seen = BTreeSet::new();
         let is_new = |asked: &&AskedAnswerLine| self.book.find(&asked.of).is_none() && seen.insert(asked.of.clone());
         let missing: Vec<&AskedAnswerLine> = asked.iter().filter(is_new).collect();
@@ -64,8 +77,11 @@ impl AskedReward {
             }
             RewardCaller::Server(server) => server.call_all(&calls, keep)?,
         }
-        let kept = |asked: &AskedAnswerLine| self.book.find(&asked.of).context("each was kept above");
-        asked.iter().map(kept).collect()
+        self.kept(&asked)
+    }
+
+    fn kept(&self, asked: &[AskedAnswerLine]) -> Result<Vec<f64>> {
+        asked.iter().map(|asked| self.book.find(&asked.of).context("find a score: it was not kept")).collect()
     }
 
     /// Tries whether it answers at all: a command is started with nothing to score, a server is given one text.
@@ -77,12 +93,8 @@ impl AskedReward {
             RewardCaller::Command(program) => program.call(io, &self.parameters, &[]).map(drop),
             RewardCaller::Server(server) => {
                 let prompt = formats::dialogue::Prompt::Text("1 + 1 =".to_owned());
-                let trial = AskedAnswerLine::new(&GivenAnswer {
-                    id: "trial",
-                    has_written_id: false,
-                    prompt: &prompt,
-                    text: " 2",
-                });
+                let answer = GivenAnswer { id: "trial", has_written_id: false, prompt: &prompt, text: " 2" };
+                let trial = AskedAnswerLine::new(&answer, false);
                 server.call_all(&[&[&trial]], |_, _| Ok(()))
             }
         }

@@ -42,15 +42,26 @@ impl ScoreBook {
         let path = folder.join("scores").join(format!("{identity}.jsonl"));
         let read = || format!("read {}", path.display());
         path.parent().map_or(Ok(()), fs::create_dir_all).with_context(read)?;
-        let text = ::files::found(fs::read_to_string(&path)).with_context(read)?.unwrap_or_default();
-        // A kill may have cut the last line: nobody has used that score.
-        let kept = text.lines().filter_map(|line| serde_json::from_str::<KeptScore>(line).ok());
-        let scores = kept.map(|kept| (kept.of, kept.score)).collect();
         let mut file = ::files::to_append(&path).with_context(read)?;
-        if !text.is_empty() && !text.ends_with('\n') {
+        let (scores, is_cut) = kept(&path)?;
+        if is_cut {
             file.write_all(b"\n").with_context(read)?;
         }
         Ok(ScoreBook { pages: Mutex::new(BookPages { scores, file }), path })
+    }
+
+    /// Waits until nobody else asks this reward, and reads what they have kept. The claim ends when it is dropped, or the
+    /// process is killed.
+    ///
+    /// # Errors
+    /// A file cannot be locked or read.
+    pub fn claim(&self) -> Result<File> {
+        let lock = self.path.with_extension("lock");
+        let claim = ::files::lock(&lock).and_then(|file| file.lock().map(|()| file));
+        let claim = claim.with_context(|| format!("lock {}", lock.display()))?;
+        let (scores, _) = kept(&self.path)?;
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner).scores = scores;
+        Ok(claim)
     }
 
     /// The score of what has this hash.
@@ -74,6 +85,14 @@ impl ScoreBook {
         let written = pages.file.write_all(lines.as_bytes()).and_then(|()| pages.file.sync_data());
         written.with_context(|| format!("write {}", self.path.display()))
     }
+}
+
+/// The scores in a file, and whether its last line is cut.
+fn kept(path: &Path) -> Result<(HashMap<String, f64>, bool)> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    // A kill may have cut the last line: nobody has used that score.
+    let kept = text.lines().filter_map(|line| serde_json::from_str::<KeptScore>(line).ok());
+    Ok((kept.map(|kept| (kept.of, kept.score)).collect(), !text.is_empty() && !text.ends_with('\n')))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The output of a stage of kind `reward`: a description of a reward that is asked, beside the files that its command reads; and
 //! what only the stages that ask it are told, since it changes no score.
 
-use super::parameters::AskedRewardParameters;
+use super::parameters::{AskedRewardParameters, BESIDE_KEY};
 use crate::io::CalledReward;
 use crate::stage;
 use anyhow::{Context, Result, bail};
@@ -25,6 +25,17 @@ pub struct RewardDescription {
     pub identity: String,
     /// The parameters of the stage that are part of its key.
     parameters: Value,
+}
+
+/// Refuses a directory with a description that no stage of this file made: whoever wrote it would have a command started.
+///
+/// # Errors
+/// It has one.
+pub fn refuse(directory: &Path) -> Result<()> {
+    match RewardDescription::find(directory) {
+        Ok(None) => Ok(()),
+        _ => bail!("it describes a command or a server that scores ({FILE}); write a stage of kind `reward` for it"),
+    }
 }
 
 impl RewardDescription {
@@ -54,15 +65,14 @@ impl RewardDescription {
         Ok(Some(found))
     }
 
-    /// The parameters, with those that are in no key as this stage was told them, and the names of the secrets that it gets.
+    /// The parameters, with those that are in no key as this stage was told them.
     ///
     /// # Errors
     /// They are none of this program.
-    pub fn told(&self, called: &[CalledReward]) -> Result<(AskedRewardParameters, Vec<String>)> {
-        let told = called.iter().find(|called| called.parameters == self.parameters);
+    pub fn parameters(&self, told: &CalledReward) -> Result<AskedRewardParameters> {
         let mut parameters = self.parameters.clone();
-        told.into_iter().for_each(|told| stage::put_back(&mut parameters, &told.beside_key));
-        let parameters = serde_json::from_value(parameters).context("read the parameters of a reward")?;
-        Ok((parameters, told.map_or_else(Vec::new, |told| told.secrets.clone())))
+        stage::take_out(&mut parameters, &BESIDE_KEY);
+        stage::put_back(&mut parameters, &told.beside_key);
+        serde_json::from_value(parameters).context("read the parameters of a reward")
     }
 }

@@ -72,7 +72,25 @@ impl Parameters for AskedRewardParameters {
                     "`command` and `endpoint` exclude each other: one reward is one of them",
                 )]
             }
-            _ => Vec::new(),
+            (true, Some(_)) => {
+                let UserCommand { env, sandbox, network, readable, .. } = &self.command;
+                let of_commands = [
+                    ("env", !env.is_empty()),
+                    ("network", *network),
+                    ("readable", !readable.is_empty()),
+                    ("sandbox", *sandbox),
+                ];
+                let given = of_commands.into_iter().filter(|(_, is_given)| *is_given);
+                given
+                    .map(|(name, _)| {
+                        ParameterMistake::new(
+                            name,
+                            format!("`{name}` is for a command: nothing runs here for an `endpoint`"),
+                        )
+                    })
+                    .collect()
+            }
+            (false, None) => Vec::new(),
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct RewardProgram {
 
 /// The most bytes that a call may write.
 const MOST: u64 = 4 << 20;
+/// The most bytes of what a call says beside its scores that go to the log.
+const MOST_SAID: u64 = 1 << 20;
 /// The pause between two looks whether a command has ended that has closed its output.
 const PAUSE: Duration = Duration::from_millis(5);
 /// The longest part of a wrong line that is shown.
@@ -57,9 +59,7 @@ impl RewardProgram {
         let place = CommandPlace { work: &self.directory, root: &self.root };
         let ReadyCommand { command: mut process, scratch, .. } =
             command.ready(&place, io.gpus(), &self.secrets).with_context(by)?;
-        if let Some(log) = CommandLog::open(&self.secrets)? {
-            process.stderr(log.writer);
-        }
+        process.stderr(CommandLog::bounded(&self.secrets, MOST_SAID)?.writer);
         let mut child = process.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().with_context(by)?;
         // This closes its ends of the pipe: the log ends when the last one is closed.
         drop(process);

@@ -55,7 +55,7 @@ impl RemoteReward {
 
     fn body(&self, asked: &[&AskedAnswerLine]) -> Value {
         let mut body = Map::new();
-        let queries: Vec<String> = asked.iter().map(|asked| format!("{}{}", asked.prompt, asked.text)).collect();
+        let queries: Vec<&str> = asked.iter().map(|asked| asked.query.as_str()).collect();
         let prompts: Vec<&str> = asked.iter().map(|asked| asked.prompt.as_str()).collect();
         body.insert("query".to_owned(), json!(queries));
         body.insert("prompts".to_owned(), json!(prompts));

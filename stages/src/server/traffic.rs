@@ -2,7 +2,7 @@
 //! minute, and what may be spent in the whole.
 
 use super::{Budget, ServerSettings, Usage};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -33,6 +33,8 @@ struct TrafficState {
     lowered: Option<Instant>,
     /// The end of the pause that the server has asked for: nobody sends before it.
     paused: Option<Instant>,
+    /// Whether a request was refused for good: no other one goes out.
+    is_closed: bool,
     /// The requests of the last minute, with their tokens.
     recent: VecDeque<SentRequest>,
     book: SpendingBook,
@@ -59,8 +61,15 @@ pub enum Admission {
 impl RequestTraffic {
     pub fn of(settings: &ServerSettings, book: SpendingBook) -> RequestTraffic {
         let most = settings.parallel as f64;
-        let state =
-            TrafficState { allowed: most, at_once: 0, lowered: None, paused: None, recent: VecDeque::new(), book };
+        let state = TrafficState {
+            allowed: most,
+            at_once: 0,
+            lowered: None,
+            paused: None,
+            is_closed: false,
+            recent: VecDeque::new(),
+            book,
+        };
         RequestTraffic { most, rpm: settings.rpm, tpm: settings.tpm, state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -71,11 +80,14 @@ impl RequestTraffic {
     /// Waits until a request of at most so many tokens may go out, and enters it in the book.
     ///
     /// # Errors
-    /// The book cannot be written.
+    /// The book cannot be written, or another request was refused for good.
     pub fn admit(&self, most: Usage) -> Result<Admission> {
         let tokens = most.prompt_tokens + most.completion_tokens;
         let mut state = self.state();
         loop {
+            if state.is_closed {
+                bail!("send a request: another one was refused for good");
+            }
             if !state.book.allows(most) {
                 // What is on its way may take less than was set aside for it.
                 if state.at_once == 0 || !state.book.has_requests() {
@@ -149,6 +161,12 @@ impl RequestTraffic {
         state.book.settle(most, Usage::default())?;
         self.changed.notify_all();
         Ok(())
+    }
+
+    /// Ends all traffic: no other request goes out, and who waits for room is told so.
+    pub fn close(&self) {
+        self.state().is_closed = true;
+        self.changed.notify_all();
     }
 
     /// Ends a request that failed otherwise: it may have been paid for.

@@ -1,5 +1,6 @@
 //! `prompt_blocks`: the prompts in blocks of rows, each a candidate. Where a block ends is told by the prompts themselves, so
-//! that rows which are added, inserted or taken away leave all other blocks as they are, with the draws that were made of them.
+//! that rows which are added, inserted or taken away leave all other blocks as they are, with the draws that were made of them
+//! (a row without an `id` is called by its number, so one that is inserted names all behind it anew).
 
 use crate::answers::drawn;
 use crate::io::{self, Io};
@@ -113,11 +114,12 @@ mod tests {
         let sizes = || before.iter().map(Vec::len);
         assert!(sizes().sum::<usize>() == 2000 && sizes().all(|size| size <= MOST), "{before:?}");
         assert!(before.len() > 8, "{}", before.len());
-        for at in [0, 700, 2000] {
+        // Behind the rows of another length, the ends of blocks are found again after a few.
+        for (at, most) in [(0, 4), (700, 4), (2000, 1)] {
             let mut more = prompts.clone();
             more.splice(at..at, (0..40).map(|number| question(&format!("more {number}"))));
             let changed = before.difference(&of(&more)).count();
-            assert!(changed <= 2, "{changed} of {} at {at}", before.len());
+            assert!(changed <= most, "{changed} of {} at {at}", before.len());
         }
     }
 
