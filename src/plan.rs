@@ -6,6 +6,7 @@ mod draft;
 mod gates;
 mod graph;
 mod inputs;
+mod judgements;
 mod leaks;
 pub mod looks;
 mod metrics;
@@ -16,6 +17,7 @@ mod parameters;
 mod pins;
 mod proposals;
 mod repeats;
+mod right_answers;
 mod secrets;
 pub mod selection;
 mod sheets;
@@ -167,9 +169,12 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
             incumbent,
         });
     }
+    metrics::take_orders(&mut drafts);
     choices::measure(&mut drafts);
     adapters::check(&drafts, &mut mistakes);
     templates::check(&drafts, spec.skip_bad_rows, &mut mistakes);
+    judgements::check(&drafts, &mut mistakes);
+    right_answers::check(&drafts, spec.skip_bad_rows, &mut mistakes);
     outputs::check(&drafts, &ids, &mut mistakes);
     pins::check(&drafts, &ids, &mut mistakes);
     mistakes.extend(graph.cycles());

@@ -24,7 +24,7 @@ pub mod tensorboard;
 pub mod visible;
 pub mod yardstick;
 
-use crate::event::Outcome;
+use crate::event::{Outcome, WaitReason};
 use fold::{RunState, StageRun};
 use format::{duration, moment};
 use runs::counts;
@@ -94,13 +94,11 @@ fn last_line(run: &RunState, is_alive: bool) -> String {
                     options = run.options
                 );
             }
-            let waiting = names(run, |outcome| matches!(outcome, Outcome::Waits { .. }));
+            let waits = [WaitReason::Labels, WaitReason::Budget].map(|reason| waiting(run, reason, &after));
             let stopped = names(run, |outcome| matches!(outcome, Outcome::Stopped { .. }));
-            if let ([first, ..], []) = (&waiting[..], &stopped[..]) {
-                let (all, file) = (waiting.join(", "), &run.file);
-                return format!(
-                    "waits for labels after {after}: {all}; `pipeline label {file} {first}`, and run again"
-                );
+            let waits: Vec<String> = waits.into_iter().flatten().collect();
+            if !waits.is_empty() && stopped.is_empty() {
+                return format!("{}, and run again", waits.join("; "));
             }
             let first = stopped.first().copied().unwrap_or_default();
             let stopped = stopped.join(", ");
@@ -115,8 +113,15 @@ fn last_line(run: &RunState, is_alive: bool) -> String {
     }
 }
 
-fn names(run: &RunState, is: fn(&Outcome) -> bool) -> Vec<&str> {
-    let stages = run.stages.iter().filter(|stage| stage.outcome.as_ref().is_some_and(is));
+/// The stages that wait for the same thing, and the way on; `None` if none does.
+fn waiting(run: &RunState, reason: WaitReason, after: &str) -> Option<String> {
+    let stages = names(run, |outcome| matches!(outcome, Outcome::Waits { on, .. } if *on == reason));
+    let (first, all) = (stages.first()?, stages.join(", "));
+    Some(format!("waits for {} after {after}: {all}; {}", reason.wanted(), reason.way_on(&run.file, first)))
+}
+
+fn names(run: &RunState, is: impl Fn(&Outcome) -> bool) -> Vec<&str> {
+    let stages = run.stages.iter().filter(|stage| stage.outcome.as_ref().is_some_and(&is));
     stages.map(|stage| stage.head.name.as_str()).collect()
 }
 

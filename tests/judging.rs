@@ -300,6 +300,24 @@ fn replies_that_cannot_be_read_are_asked_for_again_and_then_seen() {
 }
 
 #[test]
+fn a_reply_longer_than_anybody_reads_is_one_that_cannot_be_read() {
+    let place = place();
+    let server =
+        Judge::start(
+            |asked| {
+                if asked.text().contains("prompt 3") { says(&"x".repeat(5 << 20)) } else { better(asked) }
+            },
+        );
+    items(&place, 0, 5);
+    write(&place, &server, "", ", max_unparsed: 0.2", "");
+    let events = run(&place, 0);
+    assert_eq!((metric(&events, "unparsed"), server.requests()), (0.2, 4 * 2 + 2 * 3));
+    let raw: Vec<Value> = rows(&place, &events, "replies.jsonl");
+    let cut = raw.iter().find(|row| row["judgement"].is_null()).unwrap();
+    assert!(word(&cut["replies"][0]["raw"]).len() < 4000);
+}
+
+#[test]
 fn an_answer_that_is_no_completion_is_asked_for_again_and_never_kept() {
     let place = place();
     let is_well = Arc::new(AtomicBool::new(false));

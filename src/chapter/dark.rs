@@ -15,7 +15,12 @@ pub fn section(facts: &Facts, language: Language) -> Option<Markup> {
     let is_dark = |stage: &&StageRun| match standing(stage) {
         Standing::Done | Standing::Cached | Standing::Running => false,
         Standing::NotReached | Standing::Skipped => false,
-        Standing::Kept | Standing::Stopped | Standing::Held | Standing::Waits | Standing::Failed => true,
+        Standing::Kept
+        | Standing::Stopped
+        | Standing::Held
+        | Standing::Waits
+        | Standing::WaitsForBudget
+        | Standing::Failed => true,
         Standing::Interrupted | Standing::BrokenOff => !stage.actions.is_empty(),
     };
     let dark: Vec<&StageRun> = facts.run.stages.iter().filter(is_dark).collect();

@@ -1,7 +1,7 @@
 //! The standing of stages and gates, in words and shapes as well as in colours.
 
 use super::words::{self, Language, Phrase};
-use crate::event::Outcome;
+use crate::event::{Outcome, WaitReason};
 use crate::gate::Decision;
 use crate::report::fold::StageRun;
 use crate::report::format::duration;
@@ -16,6 +16,7 @@ pub enum Standing {
     Stopped,
     Held,
     Waits,
+    WaitsForBudget,
     Failed,
     Skipped,
     Interrupted,
@@ -32,7 +33,8 @@ impl Standing {
             Some(Outcome::Done { .. }) => Standing::Cached,
             Some(Outcome::Stopped { .. }) => Standing::Stopped,
             Some(Outcome::Held { .. }) => Standing::Held,
-            Some(Outcome::Waits { .. }) => Standing::Waits,
+            Some(Outcome::Waits { on: WaitReason::Labels, .. }) => Standing::Waits,
+            Some(Outcome::Waits { on: WaitReason::Budget, .. }) => Standing::WaitsForBudget,
             Some(Outcome::Failed { .. }) => Standing::Failed,
             Some(Outcome::Skipped { .. } | Outcome::WouldRun { .. }) => Standing::Skipped,
             Some(Outcome::Interrupted) => Standing::Interrupted,
@@ -51,6 +53,7 @@ impl Standing {
             Standing::Stopped => ("■", "bad", words::STOPPED),
             Standing::Held => ("‖", "unsure", words::HELD),
             Standing::Waits => ("…", "unsure", words::WAITS),
+            Standing::WaitsForBudget => ("…", "unsure", words::WAITS_FOR_BUDGET),
             Standing::Failed => ("✕", "error", words::FAILED),
             Standing::Skipped => ("–", "quiet", words::SKIPPED),
             Standing::Interrupted => ("!", "unsure", words::INTERRUPTED),

@@ -195,6 +195,7 @@ phrases! {
     STOPPED: "stopped" | "停止";
     HELD: "held" | "保留";
     WAITS: "waits for labels" | "ラベル待ち";
+    WAITS_FOR_BUDGET: "waits for a larger budget" | "予算待ち";
     FAILED: "failed" | "失敗";
     SKIPPED: "skipped" | "省略";
     INTERRUPTED: "interrupted" | "中断";

@@ -53,7 +53,12 @@ pub fn check(
             would_run.insert(stage.clone());
         }
     })?;
-    missing.retain(|(stage, ..)| would_run.contains(*stage));
+    // What judges a stage measures it as soon as it is trained, whether or not the judge itself is part of the run.
+    let judges =
+        plan.stages.iter().filter(|stage| would_run.contains(&stage.name)).filter_map(|stage| stage.gate.as_ref());
+    let judges: BTreeSet<&str> =
+        judges.flat_map(|gate| &gate.judges).map(|judge| plan.stages[*judge].name.as_str()).collect();
+    missing.retain(|(stage, ..)| would_run.contains(*stage) || judges.contains(stage));
     let lines: Vec<String> = missing
         .iter()
         .map(|(stage, name, objection)| format!("the secret `{name}` of stage `{stage}` {objection}"))

@@ -75,6 +75,14 @@ impl WaitReason {
         }
     }
 
+    /// Words for it.
+    pub fn wanted(self) -> &'static str {
+        match self {
+            WaitReason::Labels => "labels",
+            WaitReason::Budget => "a larger budget",
+        }
+    }
+
     /// The way on.
     pub fn way_on(self, file: &str, stage: &str) -> String {
         match self {

@@ -1,13 +1,14 @@
 //! A stage before its gate is resolved.
 
-use super::source::Input;
+use super::source::{Input, Source};
 use crate::canonical::Canonical;
 use crate::diagnostic::Span;
 use crate::gate::MetricName;
 use crate::spec::StageSpec;
+use formats::describe;
 use serde::Deserialize;
 use stages::model::Templating;
-use stages::stage::Kind;
+use stages::stage::{Gives, Kind};
 use std::collections::BTreeMap;
 
 /// A stage before its gate is resolved. `kind` is `None` after a reported mistake.
@@ -34,4 +35,13 @@ pub struct DialogueParameters {
     pub templating: Templating,
     /// The answers of a dialogue that are learned.
     pub learn: String,
+}
+
+/// Whether a source is known to be a reward model.
+pub fn is_reward_model(drafts: &[Draft], source: &Source) -> bool {
+    match source {
+        Source::Path(path) => path.is_dir() && describe::check_reward(path).is_ok(),
+        Source::Stage { stage, .. } => drafts[*stage].kind.is_some_and(|kind| kind.gives == Gives::Reward),
+        Source::File { .. } => false,
+    }
 }

@@ -1,11 +1,12 @@
 //! The metrics that a stage reports, known before it runs.
 
-use super::source::Input;
+use super::draft::{Draft, is_reward_model};
+use super::source::{Input, Source};
 use crate::diagnostic::Diagnostic;
 use crate::gate::MetricName;
 use crate::spec::{MetricSpec, PortSpec, StageSpec};
 use serde_json::Value;
-use stages::stage::{Kind, Part, Port, Work};
+use stages::stage::{Accepts, Gives, Kind, Part, Port, Work};
 
 /// The metrics that the stage's own record will contain.
 pub fn metrics(
@@ -85,6 +86,26 @@ pub fn kind_metrics(kind: &Kind, inputs: &[Input], parameters: Option<&Value>) -
         }),
     };
     declared_metrics(kind).into_iter().filter(|metric| is_measured(&metric.name)).collect()
+}
+
+/// Takes the metrics of orders from stages whose judge is known to give each answer a number.
+pub fn take_orders(drafts: &mut [Draft]) {
+    for id in 0..drafts.len() {
+        let Some(kind) = drafts[id].kind else { continue };
+        let is_judge = |input: &&Input| kind.port(&input.port).is_some_and(|port| port.accepts == Accepts::Judge);
+        let judge = drafts[id].inputs.iter().find(is_judge).and_then(|input| input.sources.first());
+        let scores = judge.is_some_and(|judge| match judge {
+            Source::Stage { stage, .. } if drafts[*stage].kind.is_some_and(|kind| kind.gives == Gives::Scorer) => true,
+            // A judge that is one file is no model.
+            Source::File { .. } => true,
+            Source::Path(path) if path.is_file() => true,
+            model => is_reward_model(drafts, model),
+        });
+        if scores {
+            let of_orders = |name: &str| kind.metrics().any(|metric| metric.needs_orders && metric.name == name);
+            drafts[id].metrics.retain(|metric| !of_orders(&metric.name));
+        }
+    }
 }
 
 /// All metrics that a stage of the kind can report, whatever its connections.

@@ -1,7 +1,7 @@
 //! Chat templates: a stage that reads dialogues tries the template of its model on the first of them, before the first
 //! stage runs. The template is that of the model's directory, changed by every stage on the way.
 
-use super::draft::Draft;
+use super::draft::{Draft, is_reward_model};
 use super::source::Source;
 use super::tokenizers::{StepBack, step_back};
 use crate::diagnostic::Diagnostic;
@@ -23,6 +23,11 @@ pub fn check(drafts: &[Draft], may_skip: u64, mistakes: &mut Vec<Diagnostic>) {
         let data = inputs.map(|(at, input)| (input.files(), at)).filter(|(files, _)| !files.is_empty());
         let data: Vec<(Vec<DataSource>, usize)> = data.collect();
         if data.is_empty() {
+            continue;
+        }
+        // A stage in which somebody judges has no model of its own.
+        if kind.ports.iter().any(|port| port.accepts == Accepts::Judge) {
+            check_rewards(drafts, draft, &data, may_skip, mistakes);
             continue;
         }
         let name = draft.spec.name.span;
@@ -59,11 +64,14 @@ fn check_rewards(
     may_skip: u64,
     mistakes: &mut Vec<Diagnostic>,
 ) {
-    let scores =
-        |port: &str| draft.kind.and_then(|kind| kind.port(port)).is_some_and(|port| port.accepts == Accepts::Reward);
+    let accepts = |port: &str| draft.kind.and_then(|kind| kind.port(port)).map(|port| port.accepts);
+    let scores = |port: &str| matches!(accepts(port), Some(Accepts::Reward | Accepts::Judge));
     for (at, input) in draft.inputs.iter().enumerate().filter(|(_, input)| scores(&input.port)) {
         for (place, source) in input.sources.iter().enumerate() {
+            // A language model that judges is asked questions of its own.
+            let is_asked = accepts(&input.port) == Some(Accepts::Judge) && !is_reward_model(drafts, source);
             let template = match source {
+                _ if is_asked => None,
                 Source::Path(path) if path.is_dir() => Some(changed(Some(model_directory(path)), &[])),
                 Source::Stage { stage, .. } => template_of(drafts, *stage),
                 Source::Path(_) | Source::File { .. } => None,
@@ -76,7 +84,16 @@ fn check_rewards(
                 let from = draft.spec.from.get(at);
                 let span = from.and_then(|from| Some(from.sources.get(place)?.span)).unwrap_or(draft.spec.name.span);
                 let message = format!("this reward model cannot read the dialogues that it is to score: {error:#}");
-                let help = "it reads them through its own chat template; `rm` takes one by `with: {chat_template: …}`";
+                let help = match source {
+                    Source::Path(_) => {
+                        "it reads them through its own chat template, which stands in its `tokenizer_config.json` or \
+                         `chat_template.jinja`"
+                    }
+                    Source::Stage { .. } | Source::File { .. } => {
+                        "it reads them through its own chat template; the stage that makes it (`rm`) takes one by \
+                         `with: {chat_template: …}`"
+                    }
+                };
                 mistakes.push(Diagnostic::error(span, message).help(help));
             }
         }

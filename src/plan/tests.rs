@@ -1,4 +1,5 @@
 mod families;
+mod judging;
 mod leaks;
 mod looks;
 mod many;

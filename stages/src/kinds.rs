@@ -16,6 +16,8 @@ pub mod sample;
 pub mod score;
 pub mod sft;
 
+use crate::judge::said;
+use crate::people::form::Form;
 use crate::reward::description;
 use crate::stage::{Accepts, Kind, Part, Port, StudyColumns, Work};
 use anyhow::{Context, Result};
@@ -115,6 +117,14 @@ pub fn check_input(port: &Port, path: &Path) -> Result<()> {
         (Accepts::RewardModel | Accepts::Reward, _) => describe::check_reward(path),
         (Accepts::Tokenizer, _) => describe::check_tokenizer(path),
     }
+}
+
+/// Reads judgements before anything runs, as the stage would, and tells their form where they state it.
+///
+/// # Errors
+/// Those of the stage.
+pub fn check_judgements(path: &Path) -> Result<Option<Form>> {
+    said::stated_form(path)
 }
 
 /// Tries a chat template on the first dialogues of data, as the stage would: what it refuses is known before

@@ -20,6 +20,7 @@ use anyhow::{Context, Result, bail};
 use asked::AskedReward;
 use description::RewardDescription;
 use files::FileReward;
+use formats::data::{self, DataRows, DataSource, RowFilter};
 use formats::dialogue::Prompt;
 use rayon::prelude::*;
 use std::path::Path;
@@ -73,6 +74,31 @@ pub fn open(
         }
     }
     Ok(rewards)
+}
+
+/// The first prompt, with its row, of which a file with right answers or patterns says nothing; `None` of other files.
+///
+/// # Errors
+/// The file, or the data, cannot be read.
+pub fn first_unknown(file: &Path, rows: DataRows, sources: &[DataSource], may_skip: u64) -> Result<Option<String>> {
+    let FileReward::Rows(tests) = files::read(file)? else { return Ok(None) };
+    let mut filter = RowFilter::new(may_skip);
+    let unknown = |id: &str, has_written_id: bool, prompt: &Prompt| {
+        let prompt = prompt.to_string();
+        let is_known = tests.has(Some(id).filter(|_| has_written_id), &prompt);
+        (!is_known).then(|| format!("row `{id}` ({:?})", files::beginning(&prompt)))
+    };
+    Ok(match rows {
+        DataRows::Prompts => {
+            let asked = data::prompts(sources, &mut filter)?;
+            asked.iter().find_map(|row| unknown(&row.id, row.has_written_id, &row.prompt))
+        }
+        DataRows::Answers => {
+            let asked = data::answered(sources, &mut filter)?;
+            asked.iter().find_map(|row| unknown(&row.id, row.has_written_id, &row.prompt))
+        }
+        _ => None,
+    })
 }
 
 /// Checks a file as a reward.
@@ -132,7 +158,7 @@ impl Reward {
     ) -> Result<TextScores> {
         match self {
             Reward::File(file) => {
-                let score = |answer: &GivenAnswer| file.score(answer.id, &answer.prompt.to_string(), answer.text);
+                let score = |answer: &GivenAnswer| file.score(answer, &answer.prompt.to_string());
                 Ok(TextScores { scores: answers.iter().map(score).collect::<Result<_>>()?, cut: 0 })
             }
             Reward::Asked(asked) => Ok(TextScores { scores: asked.scores(io, answers)?, cut: 0 }),

@@ -20,6 +20,7 @@ pub use parameters::{
 use crate::draw::Draw;
 use crate::io::Io;
 use crate::model::Demand;
+use crate::people::form::Form;
 use formats::data::{DataRows, METRICS};
 use parameters::{defaults, docs, is_known, parse, schema};
 use serde::Serialize;
@@ -53,6 +54,8 @@ pub struct Metric {
     pub measured_by: Option<&'static str>,
     /// The optional port without which it has no value.
     pub needs: Option<&'static str>,
+    /// Whether a judge that gives each answer a number has none: it sees no order, and says the same each time.
+    pub needs_orders: bool,
 }
 
 /// The least and the largest value that a number can have.
@@ -79,6 +82,7 @@ impl Metric {
             has_own_rows: false,
             measured_by: None,
             needs: None,
+            needs_orders: false,
         }
     }
     pub const fn mean_of(self, field: &'static str) -> Metric {
@@ -89,6 +93,9 @@ impl Metric {
     }
     pub const fn needs(self, port: &'static str) -> Metric {
         Metric { needs: Some(port), ..self }
+    }
+    pub const fn of_orders(self) -> Metric {
+        Metric { needs_orders: true, ..self }
     }
     pub const fn of_own_rows(self) -> Metric {
         Metric { has_own_rows: true, ..self }
@@ -154,6 +161,8 @@ pub struct Port {
     pub tokens_if: Option<fn(&Value) -> bool>,
     /// The parameter that it takes the place of.
     pub instead_of: Option<&'static str>,
+    /// Whether it takes what somebody said of items: the output of a kind that asks, a file of it, or rows that judge answers.
+    pub takes_judgements: bool,
     pub doc: &'static str,
 }
 
@@ -179,6 +188,7 @@ impl Port {
             tokens_of: None,
             tokens_if: None,
             instead_of: None,
+            takes_judgements: false,
             doc,
         }
     }
@@ -203,6 +213,9 @@ impl Port {
     }
     pub const fn instead_of(self, parameter: &'static str) -> Port {
         Port { instead_of: Some(parameter), ..self }
+    }
+    pub const fn of_judgements(self) -> Port {
+        Port { takes_judgements: true, ..self }
     }
     pub const fn files_by(self, check: fn(&Path) -> anyhow::Result<()>) -> Port {
         Port { check_file: Some(check), ..self }
@@ -253,6 +266,26 @@ pub enum Work {
 /// Mistakes by the parameters, and by what is connected to the ports.
 pub type ConnectionCheck = fn(&Value, &dyn Fn(&str) -> bool) -> Vec<ParameterMistake>;
 
+/// Judgements on a port, as far as they are known before anything runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ExpectedJudgements {
+    pub port: &'static str,
+    pub form: Form,
+    /// The most answers that one of them compares.
+    pub answers: Option<u64>,
+}
+
+/// A mistake by what is on a port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PortMistake {
+    pub port: &'static str,
+    pub message: String,
+    pub help: String,
+}
+
+/// Mistakes by the parameters, the judgements that are known, and what is connected to the ports.
+pub type JudgementCheck = fn(&Value, &[ExpectedJudgements], &dyn Fn(&str) -> bool) -> Vec<PortMistake>;
+
 /// One row of the table of kinds.
 pub struct Kind {
     pub name: &'static str,
@@ -293,6 +326,8 @@ pub struct Kind {
     pub is_all_asked: fn(&Value) -> bool,
     /// Mistakes of parameters that need something on a port, or nothing there.
     pub unconnected: ConnectionCheck,
+    /// Mistakes by what is known of the judgements on its ports.
+    pub misjudged: JudgementCheck,
     /// The files that it writes with these parameters, where they are known.
     pub files: Option<fn(&Value) -> Vec<&'static str>>,
     /// The table beside a candidate whose rows are the bins of its reliability, where there is one.
@@ -331,6 +366,7 @@ impl Kind {
             foretells: None,
             is_all_asked: |_| false,
             unconnected: |_, _| Vec::new(),
+            misjudged: |_, _, _| Vec::new(),
             files: None,
             reliability: None,
             shares_worker: false,

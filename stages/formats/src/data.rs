@@ -47,6 +47,8 @@ pub struct Documents {
 pub struct Question {
     /// The field `id`, else the row's number from 1.
     pub id: String,
+    /// Whether the row has an `id`, by which other files may know it.
+    pub has_written_id: bool,
     pub prompt: Prompt,
     /// The field `prompt_group`: prompts of one group (one dialogue, one template) are not independent evidence.
     pub group: Option<String>,
@@ -110,7 +112,14 @@ pub fn prompts(sources: &[DataSource], filter: &mut RowFilter) -> Result<Vec<Que
             let id = row.id_of(index, of);
             let id = if shares_id { format!("{id}/{}", row.number) } else { id };
             let group = group.clone().or_else(|| (of > 1).then(|| row.id()));
-            Question { id, prompt: content.prompt, group, subset: subset.clone(), weight: row.options.weight }
+            Question {
+                id,
+                has_written_id: row::has_id(row.value),
+                prompt: content.prompt,
+                group,
+                subset: subset.clone(),
+                weight: row.options.weight,
+            }
         };
         Ok(contents.into_iter().enumerate().map(question).collect::<Vec<_>>())
     };

@@ -75,6 +75,7 @@ mod tests {
     #[test]
     fn a_prompt_has_the_same_name_wherever_its_row_stands() {
         let question = |id: &str, text: &str| Question {
+            has_written_id: true,
             id: id.to_owned(),
             prompt: Prompt::Text(text.to_owned()),
             group: None,

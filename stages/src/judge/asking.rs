@@ -9,7 +9,7 @@ use crate::server::replies::{self, ReplyFolder, ServerReply};
 use crate::server::sending::shortened;
 use crate::server::{Usage, together};
 use crate::stage::AskedTotals;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -23,6 +23,8 @@ pub struct Asker<'a> {
 
 /// A question, and the form of its reply.
 pub struct JudgeQuestion<'a> {
+    /// The id of the row that it is about, as people are told it.
+    pub row: &'a str,
     pub text: String,
     pub form: ReplyForm<'a>,
     pub sample: u32,
@@ -78,11 +80,12 @@ impl<'a> Asker<'a> {
 
     /// The reply to one question; after one that cannot be read the judge is told so, and asked again.
     fn hear(&self, question: &JudgeQuestion) -> Result<Option<HeardReply>> {
-        let JudgeQuestion { text, form, sample } = question;
+        let JudgeQuestion { row, text, form, sample } = question;
         let mut messages = vec![json!({"role": "user", "content": text})];
         let mut tries = 0;
         loop {
-            let Some(reply) = self.reply(&messages, &form.schema(), *sample)? else { return Ok(None) };
+            let reply = self.reply(&messages, &form.schema(), *sample).with_context(|| format!("judge row `{row}`"))?;
+            let Some(reply) = reply else { return Ok(None) };
             let written = completion::text(&reply.body).unwrap_or_default();
             let reading = form.read(&written);
             if reading.is_ok() || tries == AGAIN {
@@ -90,11 +93,19 @@ impl<'a> Asker<'a> {
                 return Ok(Some(HeardReply { reading, model: completion::model(&reply.body), at: reply.at }));
             }
             let fault = reading.err().unwrap_or_default();
-            messages.push(json!({"role": "assistant", "content": shortened(&written)}));
             let again = format!(
                 "That cannot be read: {fault}. Reply with the one JSON object that was asked for, and nothing else."
             );
-            messages.push(json!({"role": "user", "content": again}));
+            match messages.last_mut() {
+                // Servers refuse a message that says nothing, and some of them two of one role in a row.
+                Some(last) if written.trim().is_empty() => {
+                    last["content"] = json!(format!("{}\n\n{again}", last["content"].as_str().unwrap_or_default()));
+                }
+                _ => messages.extend([
+                    json!({"role": "assistant", "content": shortened(&written)}),
+                    json!({"role": "user", "content": again}),
+                ]),
+            }
             tries += 1;
         }
     }
@@ -119,7 +130,7 @@ pub fn totals(endpoint: &Endpoint, folder: &Path, questions: &[JudgeQuestion]) -
     let folder = ReplyFolder::at(folder);
     let (mut totals, mut seen) = (AskedTotals::default(), BTreeSet::new());
     for question in questions {
-        let JudgeQuestion { text, form, sample } = question;
+        let JudgeQuestion { text, form, sample, .. } = question;
         let messages = [json!({"role": "user", "content": text})];
         let ServerRequest { known_by, most, .. } = request(endpoint, &messages, &form.schema(), *sample);
         let name = replies::name(&known_by);

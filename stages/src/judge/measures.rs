@@ -17,14 +17,17 @@ pub const METRICS: &[Metric] = &[
     )
     .mean_of("order_consistency")
     .of_unit()
-    .of_own_rows(),
-    Metric::lower("order_flips", "items that are judged otherwise in the other order"),
+    .of_own_rows()
+    .of_orders(),
+    Metric::lower("order_flips", "items that are judged otherwise in the other order").of_orders(),
     Metric::neutral("first_share", "of choices between two: share that fell on what was shown first")
         .mean_of("first_share")
         .of_unit()
-        .of_own_rows(),
-    Metric::neutral("first_share_low", "lower end of its exact 95 % interval (Clopper–Pearson), items counted"),
-    Metric::neutral("first_share_high", "its upper end"),
+        .of_own_rows()
+        .of_orders(),
+    Metric::neutral("first_share_low", "lower end of its exact 95 % interval (Clopper–Pearson), items counted")
+        .of_orders(),
+    Metric::neutral("first_share_high", "its upper end").of_orders(),
     Metric::neutral("longer_share", "of pairs that are no tie: share in which the longer answer was chosen")
         .mean_of("longer_share")
         .of_unit()
@@ -36,15 +39,17 @@ pub const METRICS: &[Metric] = &[
     ),
     Metric::neutral("longer_share_controlled_low", "lower end of its 95 % interval"),
     Metric::neutral("longer_share_controlled_high", "its upper end"),
-    Metric::neutral("order_effect", "what being shown first adds to the logarithm of the odds, length held"),
-    Metric::neutral("order_effect_low", "lower end of its 95 % interval"),
-    Metric::neutral("order_effect_high", "its upper end"),
+    Metric::neutral("order_effect", "what being shown first adds to the logarithm of the odds, length held")
+        .of_orders(),
+    Metric::neutral("order_effect_low", "lower end of its 95 % interval").of_orders(),
+    Metric::neutral("order_effect_high", "its upper end").of_orders(),
     Metric::neutral("tie_share", "share of the judgements that prefer nothing"),
     Metric::lower("unparsed", "share of items of which a reply could not be read"),
     Metric::higher("repeat_stability", "share of the pairs of samples of one question that say the same")
         .mean_of("repeat_stability")
         .of_unit()
-        .of_own_rows(),
+        .of_own_rows()
+        .of_orders(),
 ];
 
 /// The metrics that are means of rows, with the number of an item.

@@ -103,15 +103,17 @@ fn typed<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, String> {
     serde_json::from_value(value).map_err(|error| error.to_string())
 }
 
-/// The object in the last fenced block of a text.
+/// The last object that stands alone in a fenced block of a text.
 fn last_object(text: &str) -> Option<Value> {
-    const FENCE: &str = "```";
-    let end = text.rfind(FENCE)?;
-    let start = text[..end].rfind(FENCE)? + FENCE.len();
-    let block = &text[start..end];
-    // The language stands behind the fence.
-    let body = block.split_once('\n').map_or(block, |(first, rest)| if first.contains('{') { block } else { rest });
-    serde_json::from_str::<Value>(body.trim()).ok().filter(Value::is_object)
+    // What stands between two fences; the text before the first one and behind the last one is in none.
+    let pieces: Vec<&str> = text.split("```").collect();
+    let inner = pieces.get(1..pieces.len().saturating_sub(1))?;
+    inner.iter().rev().find_map(|block| {
+        // The language stands behind the fence.
+        let body =
+            block.split_once('\n').map_or(*block, |(first, rest)| if first.contains('{') { block } else { rest });
+        serde_json::from_str::<Value>(body.trim()).ok().filter(Value::is_object)
+    })
 }
 
 #[cfg(test)]
@@ -131,6 +133,8 @@ mod tests {
         assert_eq!(better("Both are fine.\n```json\n{\"better\": \"A\"}\n```\nI hope it helps."), FIRST);
         assert_eq!(better("```\n{\"better\": \"B\"}\n```\nNo:\n```json\n{\"better\": \"A\"}\n```"), FIRST);
         assert_eq!(better("```{\"better\": \"A\"}```"), FIRST);
+        assert_eq!(better("```json\n{\"better\": \"A\"}\n```\nIn code:\n```python\nprint(1)\n```"), FIRST);
+        assert_eq!(better("```json\n{\"better\": \"A\"}\n``` and an open ```fence"), FIRST);
     }
 
     #[test]

@@ -54,9 +54,7 @@ const NOBODY: &str = "rows";
 /// It is neither.
 pub fn read(path: &Path, form: Option<Form>) -> Result<Vec<SaidItem>> {
     let file = if files::is_directory(path)? { path.join(PER_ITEM) } else { path.to_owned() };
-    let first: Option<Value> = first_row(&file)?;
-    let is_per_item = first.is_some_and(|row| row["labels"].is_array() && row["answers"].is_array());
-    if is_per_item {
+    if is_per_item(&file)? {
         let rows: Vec<PerItemRow> = io::read_rows(&file)?;
         return Ok(rows.into_iter().map(SaidItem::of_row).collect());
     }
@@ -68,6 +66,22 @@ pub fn read(path: &Path, form: Option<Form>) -> Result<Vec<SaidItem>> {
         bail!("read {}: no row says which answer is better", file.display());
     }
     Ok(joined(said))
+}
+
+/// The form that judgements at a path have whoever reads them; `None` of rows that judge their answers, which are pairs or lists as
+/// one likes, and where nobody spoke.
+///
+/// # Errors
+/// As [`read`].
+pub fn stated_form(path: &Path) -> Result<Option<Form>> {
+    let said = read(path, None)?;
+    let is_stated = files::is_directory(path)? || is_per_item(path)?;
+    Ok(form(&said).filter(|_| is_stated))
+}
+
+fn is_per_item(file: &Path) -> Result<bool> {
+    let first: Option<Value> = first_row(file)?;
+    Ok(first.is_some_and(|row| row["labels"].is_array() && row["answers"].is_array()))
 }
 
 /// Several rows about one item are those of several people, of whom they say no more: each is a label of its own.

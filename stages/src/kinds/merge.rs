@@ -11,7 +11,9 @@ use crate::people::label::EffectiveLabels;
 use crate::people::rows::{self, OutputFile, PER_ITEM};
 use crate::people::worklist::{Questionnaire, WorkItem, Worklist};
 use crate::rl;
-use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
+use crate::stage::{
+    Accepts, Call, ExpectedJudgements, Gives, Kind, Metric, ParameterMistake, Parameters, Port, PortMistake, Work,
+};
 use anyhow::{Result, bail};
 use formats::data::{self, DataRows, RowFilter};
 use joined::{JoinedItem, Origin};
@@ -28,8 +30,9 @@ pub const KIND: Kind = Kind {
             "people",
             Accepts::Any,
             "what people said: a stage of kind `label`, or a file of rows that judge answers, as pairs or rankings",
-        ),
-        Port::one("ai", Accepts::Any, "what a judge said: a stage of kind `rank`, or such a file"),
+        )
+        .of_judgements(),
+        Port::one("ai", Accepts::Any, "what a judge said: a stage of kind `rank`, or such a file").of_judgements(),
         Port::one(
             "of",
             Accepts::Data(DataRows::Answers),
@@ -61,6 +64,7 @@ pub const KIND: Kind = Kind {
         Metric::neutral("win_rate_ai", "the same by the judge alone, of all items").needs("of"),
     ],
     computes: false,
+    misjudged,
     ..Kind::of::<Merging>(Work::Run(run))
 };
 
@@ -78,15 +82,49 @@ impl Parameters for Merging {
     }
 }
 
+/// Both sides have one form, ratings their sheet, and wins are counted among two.
+fn misjudged(
+    parameters: &Value,
+    expected: &[ExpectedJudgements],
+    is_connected: &dyn Fn(&str) -> bool,
+) -> Vec<PortMistake> {
+    let mut mistakes = Vec::new();
+    let mut refuse = |port, message: String, help: &str| {
+        mistakes.push(PortMistake { port, message, help: help.to_owned() });
+    };
+    let Some(first) = expected.first() else { return mistakes };
+    if let Some(other) = expected.iter().find(|other| other.form != first.form) {
+        let message =
+            format!("`{}` gives {}, and `{}` gives {}", first.port, first.form.name(), other.port, other.form.name());
+        refuse(other.port, message, "both are to have the same `form`");
+        return mistakes;
+    }
+    if first.form == Form::Ratings && parameters["criteria"].is_null() {
+        let message = "ratings are shares of the scales of their criteria sheet".to_owned();
+        refuse(first.port, message, "connect the sheet by which they were given: `criteria`");
+    }
+    let lists = expected.iter().filter(|one| one.form == Form::Ranking).filter_map(|one| one.answers).max();
+    if let (Some(answers @ 3..), true) = (lists, is_connected("of")) {
+        let message = format!("wins of `of` are counted among two answers, and these are lists of up to {answers}");
+        refuse("of", message, "take `form: pairs`, or leave `of` out");
+    } else if let (Form::Ratings | Form::Edit, true) = (first.form, is_connected("of")) {
+        let message = format!("wins of `of` are counted among two answers, and these are {}", first.form.name());
+        refuse("of", message, "take `form: pairs`, or leave `of` out");
+    }
+    mistakes
+}
+
 /// The file that says where each row comes from. It is apart from the rows, so that who says a thing anew trains nothing anew.
 const PROVENANCE: &str = "provenance.jsonl";
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let Merging { criteria } = call.parameters()?;
-    let ai = said::read(io.input("ai")?, None)?;
-    let form = said::form(&ai);
-    let people = said::read(io.input("people")?, form)?;
-    let form = match (form, said::form(&people)) {
+    let [people, ai] = [io.input("people")?, io.input("ai")?];
+    // Rows that judge their answers are read as the other side says it.
+    let form =
+        [ai, people].into_iter().map(said::stated_form).collect::<Result<Vec<_>>>()?.into_iter().flatten().next();
+    let [people, ai] = [said::read(people, form)?, said::read(ai, form)?];
+    let form = match (said::form(&ai), said::form(&people)) {
         (Some(ai), Some(people)) if ai != people => {
             bail!("merge judgements: people give {}, and the judge {}", people.name(), ai.name())
         }
@@ -160,10 +198,24 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             metrics.push(("win_rate_calibrated", calibrated.mean));
             let shares = calibrated.shares.into_iter().flatten();
             table.extend(wins.items.into_iter().zip(shares).map(|pair| row("win_rate_calibrated", pair)));
+        } else {
+            io.remark(format!("`win_rate_calibrated` was not measured: {}", uncalibrated(&spoken, known)));
         }
     }
     io.table(0, "items", &table)?;
     io.candidate(0, &metrics)
+}
+
+/// The reason why wins cannot be calibrated.
+fn uncalibrated(items: &[&JoinedItem], known: KnownWins) -> &'static str {
+    match (known.people.len(), known.others.len()) {
+        _ if items.iter().all(|item| item.item.answers.len() != 2) => {
+            "wins are counted among two answers, and no item has just two"
+        }
+        (0, 0) => "the judge judged no pair of which just one answer is one of `of`",
+        (0 | 1, _) => "people judged fewer than two pairs of which just one answer is one of `of`",
+        _ => "people judged all pairs, and the judge no others: `win_rate_people` is the share",
+    }
 }
 
 /// The wins of one side, as people and the judge have them.

@@ -12,7 +12,7 @@ use crate::judge::hearing::{Hearing, JudgeReply};
 use crate::judge::injection;
 use crate::judge::measures;
 use crate::judge::quality::{self, SharedItem};
-use crate::judge::said::{self, SaidItem};
+use crate::judge::said::SaidItem;
 use crate::people::label::{EffectiveLabels, Judgement, Label};
 use crate::people::rows::{self, OutputFile};
 use crate::people::worklist::{Questionnaire, WorkItem, Worklist};
@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 
 pub const KIND: Kind = Kind {
     name: "rank",
-    version: 2,
+    version: 3,
     doc: "a judge compares, ranks or rates answers: a reward model, a language model, or an endpoint",
     ports: &[
         Port::one(
@@ -50,6 +50,7 @@ pub const KIND: Kind = Kind {
             Accepts::Any,
             "what people said of some of the items, as `merge` takes it: how far the judge agrees with them",
         )
+        .of_judgements()
         .optional(),
     ],
     gives: Gives::Any,
@@ -60,6 +61,7 @@ pub const KIND: Kind = Kind {
     is_all_asked: parameters::has_endpoint,
     files: Some(parameters::files),
     unconnected: parameters::unconnected,
+    misjudged: parameters::misjudged,
     ..Kind::of::<JudgeRanking>(Work::Run(run))
 };
 
@@ -85,6 +87,8 @@ const SOURCE: &str = "ai";
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: JudgeRanking = call.parameters()?;
     let items = heard::items(&parameters, io, &mut RowFilter::new(io.may_skip()))?;
+    // Before anybody is asked: what was paid for is not to be lost by what people gave.
+    let people = heard::people(&parameters, io, &items)?;
     let probes = injection::poisoned(&items, parameters.form, parameters.probe_injections);
     let asked: Vec<WorkItem> = items.iter().chain(probes.iter().map(|probe| &probe.item)).cloned().collect();
     let shown = Showing { both_orders: parameters.both_orders, once_from: items.len() };
@@ -140,8 +144,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let gains = injection::gains(&hearings, &probes, &probed);
     table.extend(injection::table(&gains));
     measured.extend(injection::measures(&gains));
-    if let Some(path) = io.optional_input("people") {
-        let people = said::read(path, Some(parameters.form))?;
+    if let Some(people) = people {
         let people: BTreeMap<&str, &SaidItem> = people.iter().map(|said| (said.item.digest.as_str(), said)).collect();
         let of = |hearing: &Hearing| hearing.judgement();
         let judged: Vec<Option<Judgement>> = hearings.iter().map(of).collect();
@@ -153,11 +156,11 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
                 Some(SharedItem { item: hearing.item, judge: judge.as_ref()?, people, first: hearing.first_chance() })
             })
             .collect();
-        if both.is_empty() {
-            bail!("compare the judge with people: they judged none of the items");
+        // Of what people judged, the judge may have given no reply that can be read.
+        if !both.is_empty() {
+            table.extend(quality::table(&both));
+            measured.extend(quality::measures(&both));
         }
-        table.extend(quality::table(&both));
-        measured.extend(quality::measures(&both));
     }
     if let Some(split) = models::split(&hearings) {
         table.extend(split.rows);

@@ -156,7 +156,10 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let judge = models::open(io, "judge", parameters.dtype)?;
     let answers: Vec<GivenAnswer> = questions
         .iter()
-        .flat_map(|row| row.answers.iter().map(|text| GivenAnswer { id: &row.id, prompt: &row.prompt, text }))
+        .flat_map(|row| {
+            let AnsweredQuestion { id, has_written_id, prompt, .. } = row;
+            row.answers.iter().map(|text| GivenAnswer { id, has_written_id: *has_written_id, prompt, text })
+        })
         .collect();
     let scored = models::scores(&judge, io, &answers, parameters.batch)?;
     if scored.cut > 0 {

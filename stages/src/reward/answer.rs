@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 #[derive(Clone, Copy)]
 pub struct GivenAnswer<'a> {
     pub id: &'a str,
+    /// Whether its row was written with this id. A number that was made up matches none of another file.
+    pub has_written_id: bool,
     pub prompt: &'a Prompt,
     pub text: &'a str,
 }
@@ -25,7 +27,7 @@ pub struct AskedAnswerLine {
 impl AskedAnswerLine {
     /// `has_id`: whether the id of the row is told, and so part of what is asked.
     pub fn new(answer: &GivenAnswer, has_id: bool) -> AskedAnswerLine {
-        let GivenAnswer { id, prompt, text } = answer;
+        let GivenAnswer { id, prompt, text, .. } = answer;
         let mut row = json!({"prompt": prompt, "completion": text});
         if has_id {
             row["id"] = json!(id);
@@ -53,7 +55,8 @@ mod tests {
     fn an_answer_in_a_dialogue_is_told_as_that_of_the_assistant() {
         let turn = |role: &str, content: &str| Message { role: role.to_owned(), content: content.to_owned() };
         let prompt = Prompt::Chat(vec![turn("system", "Be kind."), turn("user", "Why?")]);
-        let of = |id| AskedAnswerLine::new(&GivenAnswer { id, prompt: &prompt, text: "So." }, id == "2");
+        let given = |id| GivenAnswer { id, has_written_id: true, prompt: &prompt, text: "So." };
+        let of = |id| AskedAnswerLine::new(&given(id), id == "2");
         assert_eq!(of("1").query, "system: Be kind.\nuser: Why?\nassistant: So.");
         assert_eq!(of("1").prompt, "system: Be kind.\nuser: Why?");
         assert_ne!(of("1").of, of("2").of);

@@ -93,7 +93,8 @@ impl AskedReward {
             RewardCaller::Command(program) => program.call(io, &self.parameters, &[]).map(drop),
             RewardCaller::Server(server) => {
                 let prompt = formats::dialogue::Prompt::Text("1 + 1 =".to_owned());
-                let trial = AskedAnswerLine::new(&GivenAnswer { id: "trial", prompt: &prompt, text: " 2" }, false);
+                let answer = GivenAnswer { id: "trial", has_written_id: false, prompt: &prompt, text: " 2" };
+                let trial = AskedAnswerLine::new(&answer, false);
                 server.call_all(&[&[&trial]], |_, _| Ok(()))
             }
         }

@@ -1,5 +1,6 @@
 //! Files that score answers in the place of a reward model. A new form is a row of [`FORMS`] and how its lines are read.
 
+use super::answer::GivenAnswer;
 use anyhow::{Context, Result, anyhow, bail};
 use formats::unreadable::Reading;
 use regex::Regex;
@@ -80,10 +81,10 @@ pub fn read(path: &Path) -> Result<FileReward> {
 impl FileReward {
     /// # Errors
     /// The file says nothing of what was asked.
-    pub fn score(&self, id: &str, prompt: &str, text: &str) -> Result<f64> {
+    pub fn score(&self, answer: &GivenAnswer, prompt: &str) -> Result<f64> {
         match self {
-            FileReward::Words(valences) => Ok(valence(text, valences)),
-            FileReward::Rows(rows) => Ok(f64::from(u8::from(rows.test(id, prompt)?.holds(text)))),
+            FileReward::Words(valences) => Ok(valence(answer.text, valences)),
+            FileReward::Rows(rows) => Ok(f64::from(u8::from(rows.test(answer, prompt)?.holds(answer.text)))),
         }
     }
 }
@@ -104,14 +105,22 @@ impl AskedRows {
     }
 
     /// The test of an answer: by its id, unless the row of that id asks something else; by its prompt; or that of all.
-    fn test(&self, id: &str, prompt: &str) -> Result<&Test> {
-        let asks_it = |row: &&AskedRow| row.prompt.as_ref().is_none_or(|own| own == prompt);
-        let by_id = self.by_id.get(id).filter(asks_it).map(|row| &row.test);
-        let found = by_id.or_else(|| self.by_prompt.get(prompt)).or(self.of_all.as_ref());
-        found.with_context(|| {
-            let prompt: String = prompt.chars().take(60).collect();
-            format!("score answers: the file has no row for the prompt of id `{id}` ({prompt:?})")
+    fn test(&self, answer: &GivenAnswer, prompt: &str) -> Result<&Test> {
+        let id = answer.id;
+        self.found(Some(id).filter(|_| answer.has_written_id), prompt).with_context(|| {
+            format!("score answers: the file has no row for the prompt of id `{id}` ({:?})", beginning(prompt))
         })
+    }
+
+    fn found(&self, id: Option<&str>, prompt: &str) -> Option<&Test> {
+        let asks_it = |row: &&AskedRow| row.prompt.as_ref().is_none_or(|own| own == prompt);
+        let by_id = id.and_then(|id| self.by_id.get(id)).filter(asks_it).map(|row| &row.test);
+        by_id.or_else(|| self.by_prompt.get(prompt)).or(self.of_all.as_ref())
+    }
+
+    /// Whether there is a test of answers to a prompt. `id` is that of its row, where it was written.
+    pub fn has(&self, id: Option<&str>, prompt: &str) -> bool {
+        self.found(id, prompt).is_some()
     }
 }
 
@@ -122,6 +131,11 @@ impl Test {
             Test::Has(pattern) => pattern.is_match(answer),
         }
     }
+}
+
+/// The beginning of a prompt, as people are told it.
+pub fn beginning(prompt: &str) -> String {
+    prompt.chars().take(60).collect()
 }
 
 /// Lines of JSON, each with an `id`, a `prompt`, both or neither, and a test.
@@ -183,13 +197,18 @@ fn valence(text: &str, valences: &HashMap<String, f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use formats::dialogue::Prompt;
 
     /// The score of an answer by a file, or the error.
     fn score(file: (&str, &str), [id, prompt, text]: [&str; 3]) -> String {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join(file.0);
         fs::write(&path, file.1).unwrap();
-        match read(&path).and_then(|file| file.score(id, prompt, text)) {
+        // Ids that begin so were made up.
+        let (id, has_written_id) = id.strip_prefix('#').map_or((id, true), |id| (id, false));
+        let asked = Prompt::Text(prompt.to_owned());
+        let answer = GivenAnswer { id, has_written_id, prompt: &asked, text };
+        match read(&path).and_then(|file| file.score(&answer, prompt)) {
             Ok(score) => score.to_string(),
             Err(error) => format!("{error:#}").replace(&path.display().to_string(), file.0),
         }
@@ -216,6 +235,10 @@ mod tests {
         assert_eq!(score(right, ["x", "6*7?", "42"]), "1");
         // A row number is no id of another file's rows: the prompt tells.
         assert_eq!(score(right, ["1", "2+2?", "42"]), "0");
+        assert_eq!(
+            score(right, ["#7", "日本の首都は？", "東京"]),
+            "score answers: the file has no row for the prompt of id `7` (\"日本の首都は？\")"
+        );
         assert_eq!(
             score(right, ["1", "and?", "42"]),
             "score answers: the file has no row for the prompt of id `1` (\"and?\")"

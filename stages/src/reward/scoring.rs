@@ -39,7 +39,8 @@ pub fn write(io: &mut Io, parameters: &AnswerReading) -> Result<Vec<f64>> {
     let texts: Vec<GivenAnswer> = answers
         .iter()
         .zip(&prompts)
-        .map(|(row, prompt)| GivenAnswer { id: &row.answer.id, prompt, text: &row.answer.text })
+        // The rows of answers do not say whose ids were made up.
+        .map(|(row, prompt)| GivenAnswer { id: &row.answer.id, has_written_id: true, prompt, text: &row.answer.text })
         .collect();
     let mut scores = vec![0.0; answers.len()];
     for WeightedReward { weight, place, reward } in &rewards {

@@ -5,7 +5,9 @@ use super::Usage;
 use super::traffic::{Admission, LONGEST_PAUSE, OpenRequest, RequestTraffic, SpendingBook};
 use crate::secret::Secrets;
 use anyhow::{Context, Result, anyhow, bail};
+use serde_json::json;
 use std::hash::{BuildHasher, RandomState};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +24,8 @@ pub struct Sender {
 
 /// The largest body that is read.
 const MOST: u64 = 4 << 20;
+/// The field in the place of a body that is longer: its beginning. What would come again as long is not asked for again.
+pub const CUT: &str = "cut";
 /// The times that a request is sent again after a failure that may pass.
 const RETRIES: u32 = 6;
 /// The first pause between two tries; each is twice the one before.
@@ -146,12 +150,13 @@ impl Sender {
         let pause = named("retry-after")
             .filter(|seconds| *seconds >= 0.0)
             .map(|seconds| Duration::from_secs_f64(seconds.min(1e6)));
-        let read = response.body_mut().with_config().limit(MOST).read_to_vec();
-        let body = match read {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(ureq::Error::BodyExceedsLimit(_)) => bail!("its answer is longer than {} MiB", MOST >> 20),
-            Err(error) => bail!("{error}"),
-        };
+        let mut bytes = Vec::new();
+        let read = response.body_mut().as_reader().take(MOST + 1).read_to_end(&mut bytes);
+        read.map_err(|error| anyhow!("{error}"))?;
+        let body = String::from_utf8_lossy(&bytes).into_owned();
+        // First redacted: of a key that is cut, no part would be known.
+        let is_cut = bytes.len() as u64 > MOST;
+        let body = if is_cut { json!({CUT: shortened(&self.secrets.redacted(&body))}).to_string() } else { body };
         Ok(ServerAnswer { status, body, pause })
     }
 }

@@ -13,7 +13,10 @@ use std::path::Path;
 /// A prompt with its answers, and how they were judged where its row says so.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AnsweredQuestion {
+    /// The field `id`, else the row's number from 1.
     pub id: String,
+    /// Whether the row has an `id`, by which other files may know it.
+    pub has_written_id: bool,
     /// The field `prompt_group`.
     pub group: Option<String>,
     /// The field `subset`.
@@ -40,7 +43,8 @@ pub fn answered(sources: &[DataSource], filter: &mut RowFilter) -> Result<Vec<An
             let ranks = ranks.filter(|_| is_judged);
             let (id, prompt) = (row.id_of(index, of), content.prompt);
             let (group, subset) = (group.clone(), subset.clone());
-            (AnsweredQuestion { id, group, subset, prompt, answers, ranks }, is_single)
+            let has_written_id = row::has_id(row.value);
+            (AnsweredQuestion { id, has_written_id, group, subset, prompt, answers, ranks }, is_single)
         };
         Ok(contents.into_iter().enumerate().map(question).collect::<Vec<_>>())
     };

@@ -248,6 +248,11 @@ pub fn id(row: &Value, number: usize) -> String {
     }
 }
 
+/// Whether the row has a name of its own.
+pub fn has_id(row: &Value) -> bool {
+    row.get("id").is_some_and(|id| !id.is_null())
+}
+
 /// The field `prompt_group`: rows of one group are not independent of each other.
 ///
 /// # Errors

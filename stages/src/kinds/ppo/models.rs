@@ -124,7 +124,12 @@ impl Models {
         let given: Vec<GivenAnswer> = questions
             .iter()
             .zip(&texts)
-            .map(|(question, text)| GivenAnswer { id: &question.id, prompt: &question.prompt, text })
+            .map(|(Question { id, has_written_id, prompt, .. }, text)| GivenAnswer {
+                id,
+                has_written_id: *has_written_id,
+                prompt,
+                text,
+            })
             .collect();
         for WeightedReward { weight, place, reward } in &self.readers {
             // What it takes was said with the rest, and its weights are on the device.

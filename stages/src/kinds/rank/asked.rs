@@ -42,7 +42,7 @@ fn questions<'a>(
     parameters: &'a JudgeRanking,
     endpoint: &Endpoint,
     questioner: &Questioner,
-    items: &[WorkItem],
+    items: &'a [WorkItem],
     shown: Showing,
 ) -> Result<ItemQuestions<'a>> {
     let criteria = criteria(parameters);
@@ -71,7 +71,7 @@ fn questions<'a>(
             None => ReplyForm::Better,
         };
         let text = questioner.text(item, &asked.order, asked.criterion)?;
-        Ok(JudgeQuestion { text, form, sample: asked.sample })
+        Ok(JudgeQuestion { row: item.row_id(), text, form, sample: asked.sample })
     };
     let texts = asked.par_iter().map(question).collect::<Result<_>>()?;
     Ok(ItemQuestions { of_items: asked, texts })

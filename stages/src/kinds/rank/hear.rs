@@ -43,7 +43,14 @@ fn by_scores<'a>(
 ) -> Result<Vec<Hearing<'a>>> {
     let answers: Vec<GivenAnswer> = items
         .iter()
-        .flat_map(|item| item.answers.iter().map(|text| GivenAnswer { id: item.row_id(), prompt: &item.prompt, text }))
+        .flat_map(|item| {
+            item.answers.iter().map(|text| GivenAnswer {
+                id: item.row_id(),
+                has_written_id: true,
+                prompt: &item.prompt,
+                text,
+            })
+        })
         .collect();
     let scored = models::scores(judge, io, &answers, parameters.batch)?;
     if scored.cut > 0 {

@@ -4,6 +4,7 @@ use super::parameters::JudgeRanking;
 use crate::io::Io;
 use crate::judge::hearing::Hearing;
 use crate::judge::prompt::Questioner;
+use crate::judge::said::{self, SaidItem};
 use crate::people::items::{Suggestions, items_of};
 use crate::people::worklist::WorkItem;
 use anyhow::{Context, Result, bail};
@@ -27,6 +28,31 @@ pub fn items(parameters: &JudgeRanking, io: &Io, filter: &mut RowFilter) -> Resu
         bail!("rank answers: no row has two answers");
     }
     Ok(items)
+}
+
+/// The judgements of people that the judge is held against, if there are any.
+///
+/// # Errors
+/// They cannot be read, have another form, or are of other items.
+pub fn people(parameters: &JudgeRanking, io: &Io, items: &[WorkItem]) -> Result<Option<Vec<SaidItem>>> {
+    let Some(path) = io.optional_input("people") else { return Ok(None) };
+    let said = said::read(path, Some(parameters.form)).context("compare the judge with people")?;
+    if let Some(form) = said::form(&said).filter(|form| *form != parameters.form) {
+        let (people, judge) = (form.name(), parameters.form.name());
+        bail!(
+            "compare the judge with people: they gave {people}, and the judge is to give {judge}; let both have one `form`"
+        );
+    }
+    let digests: BTreeSet<&str> = items.iter().map(|item| item.digest.as_str()).collect();
+    let is_shared = |said: &SaidItem| digests.contains(said.item.digest.as_str()) && said.spoken().next().is_some();
+    if !said.iter().any(is_shared) {
+        bail!(
+            "compare the judge with people: they judged none of the {} items, and nobody was asked; `people` is to hold the same \
+             prompts with the same answers, as a `label` above the same `items` does, or is left out",
+            items.len()
+        );
+    }
+    Ok(Some(said))
 }
 
 /// # Errors

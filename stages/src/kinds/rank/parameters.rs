@@ -5,7 +5,7 @@ use crate::judge::prompt::JudgeLanguage;
 use crate::people::criteria::Sheet;
 use crate::people::form::Form;
 use crate::people::rows;
-use crate::stage::{self, ParameterMistake, Parameters};
+use crate::stage::{self, ExpectedJudgements, ParameterMistake, Parameters, PortMistake};
 use formats::dtype::Dtype;
 use formats::jinja::TextTemplate;
 use schemars::JsonSchema;
@@ -110,6 +110,21 @@ pub fn files(parameters: &Value) -> Vec<&'static str> {
 /// Whether an endpoint is asked.
 pub fn has_endpoint(parameters: &Value) -> bool {
     !parameters["endpoint"].is_null()
+}
+
+/// The judge gives what people gave.
+pub fn misjudged(
+    parameters: &Value,
+    expected: &[ExpectedJudgements],
+    _is_connected: &dyn Fn(&str) -> bool,
+) -> Vec<PortMistake> {
+    let form = Form::deserialize(&parameters["form"]).unwrap_or(Form::Pairs);
+    let refused = |other: &ExpectedJudgements| PortMistake {
+        port: other.port,
+        message: format!("`{}` gives {}, and the judge is to give {}", other.port, other.form.name(), form.name()),
+        help: "both are to have the same `form`".to_owned(),
+    };
+    expected.iter().filter(|other| other.form != form).map(refused).collect()
 }
 
 /// There is one judge; and asking in one order alone is told.

@@ -98,7 +98,7 @@ mod tests {
 
     fn question(text: &str) -> Question {
         let prompt = Prompt::Text(text.to_owned());
-        Question { id: text.to_owned(), prompt, group: None, subset: None, weight: 1.0 }
+        Question { id: text.to_owned(), has_written_id: true, prompt, group: None, subset: None, weight: 1.0 }
     }
 
     /// The texts of each block.
