@@ -11,7 +11,7 @@ use formats::directory::model_directory;
 use formats::{tokenizer, unreadable};
 use stages::kinds;
 use stages::model::Templating;
-use stages::stage::Accepts;
+use stages::stage::{Accepts, TokenizerSource};
 use std::path::{Path, PathBuf};
 
 /// Reports dialogues that the stage would refuse.
@@ -25,8 +25,8 @@ pub fn check(drafts: &[Draft], may_skip: u64, mistakes: &mut Vec<Diagnostic>) {
         if data.is_empty() {
             continue;
         }
-        // A stage in which somebody judges has no model of its own.
-        if kind.ports.iter().any(|port| port.accepts == Accepts::Judge) {
+        // A stage in which somebody judges or scores has no model of its own.
+        if kind.tokenizer == TokenizerSource::Unknown {
             check_rewards(drafts, draft, &data, may_skip, mistakes);
             continue;
         }

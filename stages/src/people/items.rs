@@ -29,7 +29,7 @@ impl Suggestions {
 /// The items of a question: of pairs each pair of its answers, else all of them together. Answers come in the order of
 /// their texts, so that an item is the same whoever gave them.
 pub fn items_of(question: AnsweredQuestion, form: Form, suggested: &Suggestions) -> Vec<WorkItem> {
-    let AnsweredQuestion { id, group, prompt, answers, ranks, .. } = question;
+    let AnsweredQuestion { id, has_written_id, group, prompt, answers, ranks, .. } = question;
     let mut answers: Vec<(String, Option<f64>)> = match ranks {
         Some(ranks) => answers.into_iter().zip(ranks.into_iter().map(Some)).collect(),
         None => answers.into_iter().map(|answer| (answer, None)).collect(),
@@ -50,6 +50,7 @@ pub fn items_of(question: AnsweredQuestion, form: Form, suggested: &Suggestions)
         WorkItem {
             id: if of == 1 { id.clone() } else { format!("{id}/{}", number + 1) },
             row: Some(id.clone()),
+            has_written_id,
             group: group.clone().or_else(|| (of > 1).then(|| id.clone())),
             suggestion: suggested.ranks(&prompt, &texts),
             known: known.filter(|ranks| ranks.iter().any(|rank| *rank != ranks[0])),

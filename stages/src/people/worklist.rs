@@ -39,6 +39,9 @@ pub struct WorkItem {
     /// The id of its row itself, where the item was just made of it.
     #[serde(skip)]
     pub row: Option<String>,
+    /// Whether that row was written with its id.
+    #[serde(skip)]
+    pub has_written_id: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     pub prompt: Prompt,
@@ -91,6 +94,7 @@ impl WorkItem {
         WorkItem {
             id: digest.clone(),
             row: None,
+            has_written_id: false,
             digest,
             group: None,
             prompt,

@@ -46,7 +46,7 @@ fn by_scores<'a>(
         .flat_map(|item| {
             item.answers.iter().map(|text| GivenAnswer {
                 id: item.row_id(),
-                has_written_id: true,
+                has_written_id: item.has_written_id,
                 prompt: &item.prompt,
                 text,
             })
