@@ -319,7 +319,7 @@ stages:
             20 |     from: {policy: rm_1, reward: sft, prompts: ./heldout.jsonl, baseline: eval_2}
                |                                  ^^^
                |
-               = help: `reward` takes a reward model: a stage that makes one, a directory, or a file that scores (.txt, .tsv, .jsonl)
+               = help: `reward` takes a reward: a stage that makes one, the directory of a reward model, or a file that scores (.txt, .tsv, .jsonl)
 
             error: `eval_2` (kind `eval`) gives measurements only, no artifact
               --> rlhf.yaml:20:75
@@ -676,13 +676,13 @@ fn a_model_or_a_word_list_that_cannot_be_read_is_known_before_anything_runs() {
             4 |   ppo: {kind: ppo, from: {policy: ./gpt2, reward: ./gold.txt, prompts: ./prompts.jsonl}}
               |                                   ^^^^^^
 
-            error: `DIR/gold.txt` is a file
-             --> rlhf.yaml:4:51
+            error: the critic starts from a reward model, and none is on `reward`
+             --> rlhf.yaml:4:43
               |
             4 |   ppo: {kind: ppo, from: {policy: ./gpt2, reward: ./gold.txt, prompts: ./prompts.jsonl}}
-              |                                                   ^^^^^^^^^^
+              |                                           ^^^^^^
               |
-              = help: `reward` takes a reward model: a stage that makes one, or a directory
+              = help: `with: {critic: zero}` takes a critic of zeros on the policy's own base, `advantage: rloo` and the like none
 
         "#]],
     );

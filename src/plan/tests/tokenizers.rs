@@ -88,7 +88,7 @@ stages:
             6 |   ppo: {kind: ppo, from: {policy: sft, reward: rm, prompts: ./prompts.jsonl}}
               |                                                ^^
               |
-              = help: `rm` has the tokenizer of DIR/other; `sft` has the tokenizer of DIR/base; connect models of the same base
+              = help: `rm` has the tokenizer of DIR/other; `sft` has the tokenizer of DIR/base; connect models of the same base; or, without a critic that starts from it: `with: {critic: zero}` takes a critic of zeros on the policy's own base, `advantage: rloo` and the like none
 
             error: `DIR/chat` cannot read the tokens of `sft`, since its tokenizer is another one: `<|turn|>` is a special token of `DIR/chat` alone, or has another id there
              --> rlhf.yaml:7:49
@@ -96,7 +96,7 @@ stages:
             7 |   chat: {kind: ppo, from: {policy: sft, reward: ./chat, prompts: ./prompts.jsonl}}
               |                                                 ^^^^^^
               |
-              = help: `sft` has the tokenizer of DIR/base; connect models of the same base
+              = help: `sft` has the tokenizer of DIR/base; connect models of the same base; or, without a critic that starts from it: `with: {critic: zero}` takes a critic of zeros on the policy's own base, `advantage: rloo` and the like none
 
             error: DIR/base: it is a language model, no reward model: it has no head that scores a text; a stage of kind rm makes one, and `AutoModelForSequenceClassification` with one label is one
              --> rlhf.yaml:8:50
@@ -111,14 +111,6 @@ stages:
               |                                                                        ^^^^^
               |
               = help: `again` has the tokenizer of DIR/other; `sft` has the tokenizer of DIR/base; connect models of the same base
-
-            error: `rm` cannot read the tokens of `ppo`, since its tokenizer is another one: the vocabulary of `rm` has 1202 tokens, that of `ppo` 1000
-              --> rlhf.yaml:12:53
-               |
-            12 |     from: {policy: ppo, reward: [./gold.txt, ./trl, rm], prompts: ./heldout.jsonl, baseline: again}
-               |                                                     ^^
-               |
-               = help: `rm` has the tokenizer of DIR/other; `ppo` has the tokenizer of DIR/base; connect models of the same base
 
             error: `again` cannot read the tokens of `ppo`, since its tokenizer is another one: the vocabulary of `again` has 1202 tokens, that of `ppo` 1000
               --> rlhf.yaml:12:94
@@ -186,7 +178,7 @@ stages:
             13 |     from: {policy: one, reward: rm_2, prompts: ./prompts.jsonl, reference: ./base}
                |                                 ^^^^
                |
-               = help: `rm_2` has the tokenizer that `more` makes; `one` makes one of its own; connect models of the same base
+               = help: `rm_2` has the tokenizer that `more` makes; `one` makes one of its own; connect models of the same base; or, without a critic that starts from it: `with: {critic: zero}` takes a critic of zeros on the policy's own base, `advantage: rloo` and the like none
 
             error: `DIR/base` cannot read the tokens of `one`, since its tokenizer is another one: `one` makes a new one, and that of `DIR/base` is none that it could make
               --> rlhf.yaml:13:76
@@ -209,7 +201,7 @@ stages:
 }
 
 #[test]
-fn the_candidates_that_a_stage_judges_are_compared_as_well() {
+fn the_candidates_that_a_stage_judges_are_compared_with_the_baseline_as_well() {
     check_in(
         &folder(),
         "name: rlhf
@@ -219,14 +211,14 @@ stages:
     kind: sft
     from: {model: ./other, data: ./sft.jsonl}
     gate: {judge: eval, require: mean_score > 0}
-  eval: {kind: eval, from: {policy: sft, reward: ./trl, prompts: ./heldout.jsonl}}
+  eval: {kind: eval, from: {policy: sft, reward: ./trl, prompts: ./heldout.jsonl, baseline: ./base}}
 ",
         expect![[r#"
-            error: `DIR/trl` cannot read the tokens of `again`, since its tokenizer is another one: the vocabulary of `DIR/trl` has 1000 tokens, that of `again` 1202
-             --> rlhf.yaml:8:50
+            error: `DIR/base` cannot read the tokens of `again`, since its tokenizer is another one: the vocabulary of `DIR/base` has 1000 tokens, that of `again` 1202
+             --> rlhf.yaml:8:93
               |
-            8 |   eval: {kind: eval, from: {policy: sft, reward: ./trl, prompts: ./heldout.jsonl}}
-              |                                                  ^^^^^
+            8 |   eval: {kind: eval, from: {policy: sft, reward: ./trl, prompts: ./heldout.jsonl, baseline: ./base}}
+              |                                                                                             ^^^^^^
               |
               = help: `again` has the tokenizer of DIR/other; connect models of the same base
 

@@ -91,6 +91,7 @@ impl Parameters for EvalParameters {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BestOfReading {
+    /// the sizes of which the best is scored
     pub best_of: Vec<u64>,
     #[serde(flatten)]
     pub reading: AnswerReading,
