@@ -389,7 +389,7 @@ fn what_gives_no_model_is_not_taken_for_one() {
             6 |   ppo_1: {kind: ppo, from: {policy: rm_1, reward: sft, prompts: ./prompts.jsonl}}
               |                                                   ^^^
               |
-              = help: `reward` takes a reward model: a stage that makes one, or a directory
+              = help: `reward` takes a reward: a stage that makes one, the directory of a reward model, or a file that scores (.txt, .tsv, .jsonl)
 
             error: stage `rm_2` has no input `data`
              --> rlhf.yaml:7:3

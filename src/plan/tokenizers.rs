@@ -64,7 +64,9 @@ pub fn check(drafts: &[Draft], gates: &[Option<Box<Gate>>], mistakes: &mut Vec<D
                         continue;
                     }
                     let first = input.sources.iter().enumerate().find(|(_, source)| check.may_be_model(source));
-                    if first.is_none() {
+                    // A source that was refused has been reported, and may have been meant for it.
+                    let typed = draft.spec.from.get(at).map_or(0, |from| from.sources.len());
+                    if first.is_none() && input.sources.len() == typed {
                         let message = format!("the critic starts from a reward model, and none is on `{}`", input.port);
                         let span = draft.spec.from.get(at).map_or(draft.spec.name.span, |from| from.port.span);
                         mistakes.push(Diagnostic::error(span, message).help(WITHOUT));
