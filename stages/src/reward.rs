@@ -33,11 +33,11 @@ pub struct WeightedReward {
     pub reward: Reward,
 }
 
-/// The place of a reward on its port, from 0, and its content as the action names it.
+/// The place of a reward: its port, and from 0 its place on that.
 #[derive(Clone, Copy)]
 pub struct OnPort<'a> {
+    pub port: &'a str,
     pub nth: usize,
-    pub content: &'a str,
 }
 
 /// Something that scores answers.
@@ -64,12 +64,10 @@ pub fn open(
     model: impl Fn(&mut Io, &Path) -> Result<Artifact>,
 ) -> Result<Vec<WeightedReward>> {
     let sources = io.data(port)?.to_vec();
-    let contents = io.contents(port)?;
     let mut rewards = Vec::with_capacity(sources.len());
     for source in sources {
         for path in &source.files {
-            let content = contents.get(rewards.len()).map_or("", String::as_str);
-            let reward = Reward::open(io, path, OnPort { nth: rewards.len(), content }, &model)?;
+            let reward = Reward::open(io, path, OnPort { port, nth: rewards.len() }, &model)?;
             rewards.push(WeightedReward { weight: source.options.weight, place: rewards.len() + 1, reward });
         }
     }
@@ -126,7 +124,8 @@ impl Reward {
         let Some(description) = RewardDescription::find(path)? else {
             return Ok(Reward::Model(Box::new(model(io, path)?)));
         };
-        let told = io.called().iter().find(|called| called.content == at.content).cloned();
+        let content = io.contents(at.port)?.into_iter().nth(at.nth).unwrap_or_default();
+        let told = io.called().iter().find(|called| called.content == content).cloned();
         let told = told.with_context(|| {
             format!("open the reward in {}: it would be asked, and no stage of kind `reward` made it", path.display())
         })?;

@@ -23,9 +23,7 @@ pub enum LocalJudge {
 /// It is no judge.
 pub fn open(io: &mut Io, port: &str, dtype: Dtype) -> Result<LocalJudge> {
     let path = io.input(port)?.to_owned();
-    let contents = io.contents(port)?;
-    let at = OnPort { nth: 0, content: contents.first().map_or("", String::as_str) };
-    let reward = Reward::open(io, &path, at, |io, path| {
+    let reward = Reward::open(io, &path, OnPort { port, nth: 0 }, |io, path| {
         let device = device::of(io, dtype)?;
         Artifact::open_resident(path, dtype, &device)
     })?;

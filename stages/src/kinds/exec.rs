@@ -85,6 +85,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let secrets = io.secrets();
     let books = std::path::absolute(io.work()).context("find the stage's directory")?;
     let work = books.join(work::COMMAND);
+    std::fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
     // What is put in the place of the directory from now on leads nowhere.
     let desk = Beneath::open(&work).with_context(|| format!("open {}", work.display()))?;
     // The command gets SIGTERM as well, and may take its time: the next attempt finds what it writes to `resume/`.
