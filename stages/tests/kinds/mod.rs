@@ -295,12 +295,12 @@ fn what_is_wrong_with_data_or_numbers_is_told() {
         trained; remarks: ["`batch` 64 is more than the 5 there are to train on; each step takes all of them"]
         hold out rows to measure on: there is only one prompt or document, and it is needed for training; add rows, or connect `heldout` where the kind has that port
         hold out rows to measure on: there is only one prompt or document, and it is needed for training; add rows, or connect `heldout` where the kind has that port
-        score answers: again and again the reward model gives all 4 different answers the same score …; nothing can be learned from it. Was it trained? See its `accuracy` and `score_chosen_sd`
+        score answers: again and again the reward gives all 4 different answers the same score …; nothing can be learned from it. If it is a reward model: was it trained? See its `accuracy` and `score_chosen_sd`
         train: the KL to the reference is … nats per answer after update 1, above `abort_if.kl_above` …; raise `kl.coef`, set `kl.target`, or lower `lr` or `epochs`
         train: the policy's entropy is … nats per token before the first update, below `abort_if.entropy_below` 50; raise `entropy_coef` or `temperature`, or lower `lr`
         score answers: again and again none of the 4 answers ended within `max_new_tokens` 6, so all got `missing_eos_score`, and nothing can be learned; raise `max_new_tokens`, see that `stop_token` is right, or set `missing_eos_score: null`
         read `prompts`: every row was left out; the first: row `1`: the prompt has 2001 tokens, which with `max_new_tokens` 6 exceed the model's context of 160; shorten it, lower `max_new_tokens`, or take `truncate: start`
         trained; remarks: ["a rollout asks 16 prompts (`batch` by `answers_per_prompt`), and there are 4; they come more than once"]
         trained; remarks: ["in 2 of 2 updates no answer scored better than another, so no preference was learned; look at the reward model, and whether answers end within `max_new_tokens`"]
-        load the reward model: it has no adapter; connect a stage of kind rm"#]].assert_eq(&told);
+        load the reward model: it has no head; connect a stage of kind rm"#]].assert_eq(&told);
 }
