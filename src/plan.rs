@@ -199,10 +199,11 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     for (family, stages) in &spec.families {
         stages.iter().for_each(|stage| families.entry(stage).or_default().push(family.clone()));
     }
-    let mut told = secrets::told(&drafts);
-    let finished = drafts.into_iter().zip(gates).zip(after).enumerate().map(|(old, ((draft, gate), after))| {
+    let told = secrets::told(&drafts);
+    let beside = gates.into_iter().zip(after).zip(told);
+    let finished = drafts.into_iter().zip(beside).enumerate().map(|(old, (draft, ((gate, after), told)))| {
         let Draft { spec: stage, kind, inputs, parameters, beside_key, metrics, incumbent, .. } = draft;
-        let (kind, parameters, told) = (kind?, parameters?, told[old].take()?);
+        let (kind, parameters) = (kind?, parameters?);
         let draws = metrics::draws(kind, Some(&parameters.value()));
         Some(Stage {
             name: stage.name.value.clone(),

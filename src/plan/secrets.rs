@@ -32,7 +32,7 @@ pub struct ToldBeside {
 }
 
 /// The things that each stage is told.
-pub fn told(drafts: &[Draft]) -> Vec<Option<ToldBeside>> {
+pub fn told(drafts: &[Draft]) -> Vec<ToldBeside> {
     let own = |draft: &Draft| draft.spec.secrets.iter().map(|name| name.value.clone()).collect::<Vec<_>>();
     let called = |stage: StageId| -> Option<ToldReward> {
         let draft = &drafts[stage];
@@ -48,7 +48,7 @@ pub fn told(drafts: &[Draft]) -> Vec<Option<ToldBeside>> {
                 secrets.push(name);
             }
         }
-        Some(ToldBeside { secrets, called })
+        ToldBeside { secrets, called }
     });
     all.collect()
 }

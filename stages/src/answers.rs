@@ -112,6 +112,11 @@ pub struct AskedAnswer {
 }
 
 impl AskedAnswer {
+    pub fn of(answer: ModelAnswer, prompt: &Prompt) -> AskedAnswer {
+        let asked = Some(prompt).filter(|prompt| matches!(prompt, Prompt::Chat(_))).cloned();
+        AskedAnswer { answer, asked }
+    }
+
     /// The prompt as its row has it.
     pub fn prompt(&self) -> Prompt {
         self.asked.clone().unwrap_or_else(|| Prompt::Text(self.answer.prompt.clone()))

@@ -12,8 +12,9 @@ pub mod program;
 pub mod remote;
 pub mod scoring;
 
+use crate::device;
 use crate::io::Io;
-use crate::model::{Artifact, Load};
+use crate::model::{Artifact, Expectation, Load, LoraParameters};
 use crate::train::{self, Ends, Fit, RowEncoder, Truncate};
 pub use answer::GivenAnswer;
 use anyhow::{Context, Result, bail};
@@ -22,6 +23,7 @@ use description::RewardDescription;
 use files::FileReward;
 use formats::data::{self, DataRows, DataSource, RowFilter};
 use formats::dialogue::Prompt;
+use formats::dtype::Dtype;
 use rayon::prelude::*;
 use std::path::Path;
 
@@ -162,11 +164,9 @@ impl Reward {
             }
             Reward::Asked(asked) => Ok(TextScores { scores: asked.scores(io, answers)?, cut: 0 }),
             Reward::Model(artifact) => {
-                let adapter = artifact
-                    .adapter
-                    .as_ref()
-                    .filter(|adapter| adapter.head.is_some())
-                    .context("score answers: a language model gives no scores; connect a reward model")?;
+                let adapter = artifact.adapter.as_ref().filter(|adapter| adapter.head.is_some()).context(
+                    "score answers: a language model gives no scores; connect a reward model, or compare by `rank`",
+                )?;
                 let ends = Ends::of(artifact.config(), &artifact.tokenizer, None, true)?;
                 let known: Vec<String> = ends.tokens().map(|end| artifact.tokenizer.token(end)).collect();
                 let encoder = encoder(artifact, ends);
@@ -217,6 +217,23 @@ impl Reward {
 /// The answer without the end that its row may hold: whoever reads it puts one there.
 fn without_end<'a>(answer: &'a str, ends: &[String]) -> &'a str {
     ends.iter().find_map(|end| answer.strip_suffix(end.as_str())).unwrap_or(answer)
+}
+
+/// Opens a model with a base that this process keeps, on the device of the stage, which is not needed before.
+pub fn resident(dtype: Dtype) -> impl Fn(&mut Io, &Path) -> Result<Artifact> {
+    move |io, path| {
+        let device = device::of(io, dtype)?;
+        Artifact::open_resident(path, dtype, &device)
+    }
+}
+
+/// Says what a model that only reads will do, as [`Artifact::expect`].
+///
+/// # Errors
+/// As there.
+pub fn expect(io: &Io, artifact: &Artifact, load: Load) -> Result<()> {
+    let lora = &LoraParameters::default();
+    artifact.expect(io, Expectation { lora, load, others: &[], lower: "`batch`" })
 }
 
 /// Encodes texts for a model that judges: up to its whole context, and of a prompt that is too long the end.

@@ -1,11 +1,10 @@
 //! Judges on this machine: whatever gives answers a number, or a language model by the odds that it gives to the letters of two answers.
 
-use crate::device;
 use crate::io::Io;
-use crate::model::{Artifact, Expectation, Load, LoraParameters};
-use crate::reward::{GivenAnswer, OnPort, Reward, TextScores, encoder};
+use crate::model::{Artifact, Load};
+use crate::reward::{self, OnPort, Reward, encoder};
 use crate::train::{self, Ends, Fit, Sequence};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use formats::dialogue::{Message, Prompt, USER};
 use formats::dtype::Dtype;
 use rayon::prelude::*;
@@ -23,29 +22,13 @@ pub enum LocalJudge {
 /// It is no judge.
 pub fn open(io: &mut Io, port: &str, dtype: Dtype) -> Result<LocalJudge> {
     let path = io.input(port)?.to_owned();
-    let reward = Reward::open(io, &path, OnPort { port, nth: 0 }, |io, path| {
-        let device = device::of(io, dtype)?;
-        Artifact::open_resident(path, dtype, &device)
-    })?;
+    let reward = Reward::open(io, &path, OnPort { port, nth: 0 }, reward::resident(dtype))?;
     Ok(match reward {
         Reward::Model(artifact) if artifact.adapter.as_ref().is_none_or(|adapter| adapter.head.is_none()) => {
             LocalJudge::Language(artifact)
         }
         reward => LocalJudge::Scores(reward),
     })
-}
-
-/// Scores of answers by a judge that gives each a number; a language model is refused.
-///
-/// # Errors
-/// As [`Reward::scores`].
-pub fn scores(judge: &LocalJudge, io: &Io, answers: &[GivenAnswer], batch: usize) -> Result<TextScores> {
-    match judge {
-        LocalJudge::Scores(reward) => reward.scores(io, answers, batch, |artifact, load| expect(io, artifact, load)),
-        LocalJudge::Language(_) => {
-            bail!("score answers: a language model gives no scores; connect a reward model, or compare by `rank`")
-        }
-    }
 }
 
 /// The chances that a language model gives to A rather than B as the next letter after each text; `None` of a text that is
@@ -74,7 +57,7 @@ pub fn odds(io: &Io, artifact: &Artifact, texts: &[String], batch: usize) -> Res
         return Ok(vec![None; texts.len()]);
     }
     let (at_once, tokens) = (batch.min(flat.len()), flat.iter().map(|row| row.ids.len()).max().unwrap_or(0));
-    expect(io, artifact, Load { rows: at_once, tokens, predicted: 2 * at_once, read: 1, ..Load::default() })?;
+    reward::expect(io, artifact, Load { rows: at_once, tokens, predicted: 2 * at_once, read: 1, ..Load::default() })?;
     let mut log_probs = train::log_probs(artifact.model(), artifact.adapter.as_ref(), &flat, batch)?.into_iter();
     let mut next = || log_probs.next().context("there is one for each row");
     let chance = |row: Option<Vec<Sequence>>| {
@@ -82,9 +65,4 @@ pub fn odds(io: &Io, artifact: &Artifact, texts: &[String], batch: usize) -> Res
         odds.transpose()
     };
     rows.into_iter().map(chance).collect()
-}
-
-fn expect(io: &Io, artifact: &Artifact, load: Load) -> Result<()> {
-    let lora = &LoraParameters::default();
-    artifact.expect(io, Expectation { lora, load, others: &[], lower: "`batch`" })
 }

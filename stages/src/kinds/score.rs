@@ -4,8 +4,7 @@
 mod known;
 
 use crate::io::{self, Io};
-use crate::judge::models;
-use crate::reward::{self, GivenAnswer};
+use crate::reward::{self, GivenAnswer, OnPort, Reward};
 use crate::rl;
 use crate::stage::{self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use anyhow::{Result, bail};
@@ -153,7 +152,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let mut filter = RowFilter::new(io.may_skip());
     let questions = data::answered(io.data("items")?, &mut filter)?;
     filter.take_remarks().into_iter().for_each(|remark| io.remark(remark));
-    let judge = models::open(io, "judge", parameters.dtype)?;
+    let path = io.input("judge")?.to_owned();
+    let judge = Reward::open(io, &path, OnPort { port: "judge", nth: 0 }, reward::resident(parameters.dtype))?;
     let answers: Vec<GivenAnswer> = questions
         .iter()
         .flat_map(|row| {
@@ -161,7 +161,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             row.answers.iter().map(|text| GivenAnswer { id, has_written_id: *has_written_id, prompt, text })
         })
         .collect();
-    let scored = models::scores(&judge, io, &answers, parameters.batch)?;
+    let scored = judge.scores(io, &answers, parameters.batch, |artifact, load| reward::expect(io, artifact, load))?;
     if scored.cut > 0 {
         io.remark(format!("the prompts of {} answers were cut: the judge reads no longer texts", scored.cut));
     }

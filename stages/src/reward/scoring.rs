@@ -2,9 +2,8 @@
 
 use super::{GivenAnswer, Reward, WeightedReward};
 use crate::answers::{self, AnswerReading, AskedAnswer, ModelAnswer};
-use crate::device;
 use crate::io::{self, Io};
-use crate::model::{Artifact, Expectation, Load, LoraParameters};
+use crate::model::{Artifact, Load};
 use crate::train;
 use anyhow::{Context, Result, bail};
 use formats::dialogue::Prompt;
@@ -31,10 +30,7 @@ pub fn write(io: &mut Io, parameters: &AnswerReading) -> Result<Vec<f64>> {
     let directory = io.input("answers")?.to_owned();
     let answers: Vec<AskedAnswer> = answers::read(&directory)?;
     let AnswerReading { batch, dtype } = *parameters;
-    let rewards = super::open(io, "reward", |io, path| {
-        let device = device::of(io, dtype)?;
-        Artifact::open_resident(path, dtype, &device)
-    })?;
+    let rewards = super::open(io, "reward", super::resident(dtype))?;
     let prompts: Vec<Prompt> = answers.iter().map(AskedAnswer::prompt).collect();
     let texts: Vec<GivenAnswer> = answers
         .iter()
@@ -49,11 +45,7 @@ pub fn write(io: &mut Io, parameters: &AnswerReading) -> Result<Vec<f64>> {
                 by_tokens(io, artifact, &answers, batch)?
             }
             _ => {
-                let ready = |artifact: &Artifact, load: Load| {
-                    let lora = &LoraParameters::default();
-                    artifact.expect(io, Expectation { lora, load, others: &[], lower: "`batch`" })
-                };
-                let scored = reward.scores(io, &texts, batch, ready)?;
+                let scored = reward.scores(io, &texts, batch, |artifact, load| super::expect(io, artifact, load))?;
                 let has_texts = prompts.iter().any(|prompt| matches!(prompt, Prompt::Text(_)));
                 let said = reward.remarks(*place, scored.cut > 0, has_texts);
                 said.into_iter().for_each(|said| io.remark(said));
@@ -87,9 +79,7 @@ fn by_tokens(io: &Io, artifact: &Artifact, answers: &[AskedAnswer], batch: usize
         bail!("score answers: they hold token {token}, and the embedding of the reward model has {places} rows");
     }
     let tokens = rows.iter().map(|row| row.len()).max().unwrap_or(0);
-    let load = Load { rows: batch.min(rows.len()), tokens, read: 1, ..Load::default() };
-    let lora = &LoraParameters::default();
-    artifact.expect(io, Expectation { lora, load, others: &[], lower: "`batch`" })?;
+    super::expect(io, artifact, Load { rows: batch.min(rows.len()), tokens, read: 1, ..Load::default() })?;
     train::rewards(artifact.model(), adapter, &rows, batch)
 }
 

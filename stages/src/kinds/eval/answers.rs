@@ -7,7 +7,6 @@ use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use anyhow::Result;
 use formats::data::{DataRows, RowFilter};
-use formats::dialogue::Prompt;
 
 pub const KIND: Kind = Kind {
     name: "answers",
@@ -47,12 +46,8 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         rows.extend(model.answers(now, Choice::Greedy)?);
         io.progress(rows.len() as u64, places.len() as u64, "answer", || "greedy answers".to_owned())?;
     }
-    let asked = |place: &usize| Some(&model.prompts[*place].prompt).filter(|prompt| matches!(prompt, Prompt::Chat(_)));
-    let asked: Vec<AskedAnswer> = places
-        .iter()
-        .zip(&rows)
-        .map(|(place, answer)| AskedAnswer { answer: answer.clone(), asked: asked(place).cloned() })
-        .collect();
+    let asked = model.prompts.iter().map(|question| &question.prompt).zip(&rows);
+    let asked: Vec<AskedAnswer> = asked.map(|(prompt, answer)| AskedAnswer::of(answer.clone(), prompt)).collect();
     model.write(&io.candidate_dir(0)?, &asked)?;
     let mean = |number: fn(&answers::ModelAnswer) -> f64| rl::mean(&rows.iter().map(number).collect::<Vec<_>>());
     let metrics = [

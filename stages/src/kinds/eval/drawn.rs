@@ -10,7 +10,6 @@ use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use anyhow::Result;
 use formats::data::{DataRows, RowFilter};
-use formats::dialogue::Prompt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -118,9 +117,8 @@ fn draw(call: &Call, io: &mut Io) -> Result<()> {
             let named: Vec<u64> = now.iter().map(|place| names[*place]).collect();
             let of = DrawNames::Named { rows: &named, number: number * drawn::TRIES };
             let asked = now.iter().map(|place| &model.prompts[*place].prompt);
-            rows.extend(model.answers(now, chance.choice(draw, of))?.into_iter().zip(asked).map(|(answer, prompt)| {
-                AskedAnswer { answer, asked: Some(prompt).filter(|prompt| matches!(prompt, Prompt::Chat(_))).cloned() }
-            }));
+            let answers = model.answers(now, chance.choice(draw, of))?.into_iter().zip(asked);
+            rows.extend(answers.map(|(answer, prompt)| AskedAnswer::of(answer, prompt)));
             io.progress(rows.len() as u64, total, "answer", || format!("draw {}", number + 1))?;
         }
     }

@@ -12,7 +12,7 @@ use crate::people::form::Form;
 use crate::people::label::{Judgement, PairChoice};
 use crate::people::likeness::of_ranks;
 use crate::people::worklist::WorkItem;
-use crate::reward::GivenAnswer;
+use crate::reward::{self, GivenAnswer, Reward};
 use anyhow::Result;
 use formats::dialogue::Prompt;
 use formats::tokenizer::Tokenizer;
@@ -29,7 +29,7 @@ pub fn hear<'a>(io: &mut Io, parameters: &JudgeRanking, items: &'a [WorkItem], s
         LocalJudge::Language(artifact) => {
             by_odds(io, parameters, artifact, &heard::questioner(parameters)?.for_odds(), items, shown)?
         }
-        LocalJudge::Scores(_) => by_scores(io, parameters, &judge, items)?,
+        LocalJudge::Scores(reward) => by_scores(io, parameters, reward, items)?,
     };
     Ok(Heard::All { by, hearings })
 }
@@ -38,7 +38,7 @@ pub fn hear<'a>(io: &mut Io, parameters: &JudgeRanking, items: &'a [WorkItem], s
 fn by_scores<'a>(
     io: &mut Io,
     parameters: &JudgeRanking,
-    judge: &LocalJudge,
+    reward: &Reward,
     items: &'a [WorkItem],
 ) -> Result<Vec<Hearing<'a>>> {
     let answers: Vec<GivenAnswer> = items
@@ -52,7 +52,7 @@ fn by_scores<'a>(
             })
         })
         .collect();
-    let scored = models::scores(judge, io, &answers, parameters.batch)?;
+    let scored = reward.scores(io, &answers, parameters.batch, |artifact, load| reward::expect(io, artifact, load))?;
     if scored.cut > 0 {
         io.remark(format!("the prompts of {} answers were cut: the judge reads no longer texts", scored.cut));
     }
