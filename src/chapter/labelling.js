@@ -410,6 +410,8 @@
     event.preventDefault();
     person = by("person").value.trim();
     localStorage.setItem("pipeline-person", person);
+    // A field that is hidden keeps the focus until the page is drawn again, and would take the first keys.
+    by("person").blur();
     tell("");
     begin();
   };
