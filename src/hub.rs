@@ -31,6 +31,13 @@ pub struct Snapshot {
     pub commit: String,
 }
 
+/// The repository of which a directory is a snapshot, as people call it: `owner/name`.
+pub fn repository_of(snapshot: &Path) -> Option<String> {
+    let snapshots = snapshot.parent().filter(|parent| parent.file_name().is_some_and(|name| name == "snapshots"))?;
+    let folder = snapshots.parent()?.file_name()?.to_str()?;
+    Some(folder.strip_prefix("models--")?.replacen("--", "/", 1))
+}
+
 /// The snapshot that the revision refers to on this machine, complete or not.
 fn local(repository: &Repository, cache_root: &Path) -> Result<Option<Snapshot>> {
     let folder = repository.folder(cache_root);

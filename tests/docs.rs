@@ -287,6 +287,7 @@ fn kind(kind: &Kind) -> String {
                 Accepts::Data { .. } => "data",
                 Accepts::Criteria => "a criteria sheet",
                 Accepts::Evaluation => "an evaluation with a baseline",
+                Accepts::ModelAnswers => "an evaluation",
                 Accepts::Any => "anything",
             };
             let many = if port.takes_many { ", or a list" } else { "" };

@@ -183,6 +183,59 @@ fn the_best_answer_by_a_reward_is_a_row_to_learn_from() {
     let metrics = &events.outcome("answers")["metrics"];
     assert!(metrics["best_score"].as_f64() > metrics["mean_score"].as_f64(), "{metrics}");
     assert_eq!(events.ending("again"), "done");
+    // Several rewards are added up by their weights.
+    place.write("words.tsv", "a\t1\nand\t2\n");
+    let sums = "[{from: letters.jsonl, weight: -2}, {from: words.tsv, weight: 0.5}]";
+    let [apart, sum] = ["words.tsv", sums].map(|reward| {
+        write(&place, &below.replace("reward: letters.jsonl", &format!("reward: {reward}")));
+        rows(&place, run(&place, 0).content("answers"), "answers.jsonl")
+    });
+    let scores = |rows: &[Value]| -> Vec<f64> {
+        rows.iter().flat_map(|row| row["scores"].as_array().unwrap()).map(|score| score.as_f64().unwrap()).collect()
+    };
+    let [letters, words, sum] = [scores(&all), scores(&apart), scores(&sum)];
+    for ((letters, words), sum) in letters.iter().zip(&words).zip(&sum) {
+        assert!((sum - (0.5 * words - 2.0 * letters)).abs() < 1e-9, "{letters} {words} {sum}");
+    }
+}
+
+#[test]
+fn the_answers_of_an_evaluation_are_scored_by_another_judge_and_filtered() {
+    let below = "  measured:
+    kind: eval
+    from: {policy: tuned, reward: [words.tsv, any.jsonl], prompts: data/heldout.jsonl}
+    with: {max_new_tokens: 12}
+    gate: mean_score > 100
+  scored:
+    kind: score
+    from: {evaluation: measured, judge: any.jsonl}
+    with: {above: 0}
+  learn:
+    kind: sft
+    from: {model: tuned, data: scored:kept.jsonl}
+    with: {epochs: 1, batch: 4, max_tokens: 64}
+";
+    let place = trained(below);
+    place.write("words.tsv", "a\t1\n");
+    place.write("any.jsonl", "{\"regex\": \".\"}\n");
+    // That its gate is closed is no matter of its answers.
+    let events = run(&place, 3);
+    let metrics = &events.outcome("scored")["metrics"];
+    assert_eq!(metrics["mean_score"], events.outcome("measured")["metrics"]["mean_score_2"], "{metrics}");
+    let scores = rows(&place, events.content("scored"), "scores.jsonl");
+    assert_eq!(scores.len(), 12);
+    let kept = rows(&place, events.content("scored"), "kept.jsonl");
+    assert!(!kept.is_empty() && kept.len() as f64 == (metrics["kept_share"].as_f64().unwrap() * 12.0).round());
+    assert_eq!(events.ending("learn"), "done");
+    for (wrong, said) in [
+        ("evaluation: tuned", "gives a language model"),
+        ("evaluation: measured, items: data/heldout.jsonl", "exclude each other"),
+        ("items: measured", "gives measurements only"),
+    ] {
+        write(&place, &below.replace("evaluation: measured", wrong));
+        let refused = place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr;
+        assert!(refused.contains(said), "{wrong}:\n{refused}");
+    }
 }
 
 /// Judges on this machine, each in the place of the other.
@@ -407,6 +460,12 @@ fn people_stand_above_a_judge_and_only_what_they_change_is_learned_anew() {
     merging(&place, &[(0, "good"), (1, "good"), (2, "plain"), (3, "good"), (4, "good"), (5, "good")]);
     let confirmed = run(&place, 0);
     assert!(confirmed.content("both") != first.content("both") && learned(&place) == 1);
+    // So it is with a second person who says the same.
+    merging(&place, &[(0, "good"), (0, "good"), (1, "good"), (2, "plain"), (3, "good"), (3, "good")]);
+    let twice = run(&place, 0);
+    assert!(learned(&place) == 1, "{:?}", rows(&place, twice.content("both"), "pairs.jsonl")[0]);
+    let provenance = rows(&place, twice.content("both"), "provenance.jsonl");
+    assert_eq!(provenance[0]["by"].as_array().unwrap().len(), 2, "{}", provenance[0]);
     // Three are changed.
     merging(&place, &[(0, "good"), (1, "good"), (2, "plain"), (3, "plain"), (4, "plain"), (5, "plain")]);
     run(&place, 0);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Items of which the second answer is better in every other one.
 fn items(place: &Place, from: usize, to: usize) {
@@ -224,6 +224,56 @@ fn a_server_that_refuses_one_request_in_five_gets_all_of_them_all_the_same() {
     let events = run(&place, 0);
     assert_eq!(metric(&events, "items"), 100.0);
     assert!((200..=260).contains(&server.requests()), "{}", server.requests());
+}
+
+#[test]
+fn what_is_on_its_way_when_a_run_is_stopped_is_waited_for_and_not_asked_again() {
+    let place = place();
+    let server = Judge::start(|asked| {
+        let mut reply = better(asked);
+        reply.after = Duration::from_millis(200);
+        reply
+    });
+    items(&place, 0, 20);
+    write(&place, &server, "", "", "");
+    let live = place.start(&["run", "rlhf.yaml", "--device", "cpu", "--json"]);
+    wait_for("some requests", || (server.requests() >= 2 * AT_ONCE).then_some(()));
+    live.signal(Signal::INT);
+    live.end();
+    place.wait_for_silence();
+    let before = server.requests();
+    assert!((2 * AT_ONCE..40).contains(&before), "{before} of 40 requests");
+    run(&place, 0);
+    assert_eq!((server.requests(), server.bodies().len()), (40, 40));
+}
+
+#[test]
+#[ignore = "half a minute of a quiet machine; run by .ci/long"]
+fn long_a_server_that_allows_so_many_a_second_is_asked_nearly_as_many() {
+    // Allowed are 20 a second; a refusal says when the next one is.
+    const RATE: f64 = 20.0;
+    let place = place();
+    let began = Mutex::new(None::<(Instant, f64)>);
+    let server = Judge::start(move |asked| {
+        let mut began = began.lock().unwrap();
+        let (start, allowed) = began.get_or_insert((Instant::now(), 1.0));
+        let until_next = *allowed / RATE - start.elapsed().as_secs_f64();
+        if until_next > 0.0 {
+            let mut refusal = answers(429, "{\"error\": \"slow down\"}");
+            refusal.retry_after = Some(until_next);
+            return refusal;
+        }
+        // Nothing is saved up for later.
+        *allowed = allowed.max((start.elapsed().as_secs_f64() * RATE).floor()) + 1.0;
+        better(asked)
+    });
+    items(&place, 0, 200);
+    write(&place, &server, "", "", "");
+    let started = Instant::now();
+    assert_eq!(metric(&run(&place, 0), "items"), 200.0);
+    let share = 400.0 / RATE / started.elapsed().as_secs_f64();
+    println!("{:.0} % of the allowed rate, {} requests for 400 replies", 100.0 * share, server.requests());
+    assert!(share >= 0.8, "{share}");
 }
 
 #[test]
@@ -527,6 +577,7 @@ fn a_plan_tells_what_an_endpoint_may_cost_before_the_first_request() {
         "would ask judge at {host} for 40 replies: at most {bytes} tokens read and 2000 written, which costs at most {cost:.2};"
     );
     assert!(notes.len() == 1 && notes[0].starts_with(&said), "{notes:?}\n{said}");
+    assert!(notes[0].ends_with("; its budget is 100 requests, and when it is spent the stage waits"), "{notes:?}");
     // What is kept costs nothing, and what is done is not asked about.
     assert!(foretold(&place).is_empty());
     items(&place, 0, 30);
@@ -543,7 +594,10 @@ fn a_plan_tells_what_an_endpoint_may_cost_before_the_first_request() {
     let text = place.read("rlhf.yaml").replace("items.jsonl}", "\"made:items.jsonl\"}");
     let made = "stages:\n  made: {kind: exec, from: {rows: items.jsonl}, with: {command: [cp, in/rows.jsonl, items.jsonl], outputs: [items.jsonl]}}\n";
     place.write("rlhf.yaml", &text.replace("stages:\n", made));
-    let said = format!("would ask judge at {host}; for how many replies is known once `made` has run");
+    let said = format!(
+        "would ask judge at {host}; for how many replies is known once `made` has run; its budget is 100 requests, and when it is \
+         spent the stage waits"
+    );
     assert_eq!(foretold(&place), [said]);
 }
 

@@ -274,6 +274,16 @@ fn a_server_that_gives_no_scores_is_told_before_anything_trains() {
     let events = run(&place, 1);
     assert!(events.outcome("first").to_string().contains("404: no such path"), "{}", events.outcome("first"));
     assert_eq!(worked(&events, "measured"), 0);
+    // What would come again as long is not asked for again.
+    let endless = Judge::start(|_| answers(200, &json!({"rewards": vec!["1"; 2 << 20]}).to_string()));
+    let reward = format!("  first:\n    kind: reward\n    with: {{endpoint: {{url: \"{}/x\"}}}}\n", endless.address);
+    write(&place, &[reward.clone(), eval("measured", "first")].concat());
+    let events = run(&place, 1);
+    assert!(events.outcome("first").to_string().contains("a reply of more than 4 MiB"), "{}", events.outcome("first"));
+    assert_eq!(endless.requests(), 1);
+    write(&place, &reward.replace("    with", "    from: {more: words.tsv}\n    with"));
+    let refused = place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr;
+    assert!(refused.contains("a server reads no inputs, and `more` is one"), "{refused}");
     write(&place, "  first:\n    kind: reward\n    with: {endpoint: {url: \"https://me:key@host/\"}}\n");
     assert!(place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr.contains("holds neither a key nor a query"));
 }

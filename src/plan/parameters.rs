@@ -38,9 +38,9 @@ pub fn resolve(
     }
     let found = match (kind.parse)(&given) {
         Ok(parameters) => {
-            let is_connected = |port: &str| inputs.iter().any(|input| input.port == port);
+            let connected: Vec<&str> = inputs.iter().map(|input| input.port.as_str()).collect();
             let (warnings, found): (Vec<_>, Vec<_>) =
-                (kind.unconnected)(&parameters, &is_connected).into_iter().partition(|mistake| mistake.is_warning);
+                (kind.unconnected)(&parameters, &connected).into_iter().partition(|mistake| mistake.is_warning);
             mistakes.extend(warnings.into_iter().map(|warning| {
                 let span =
                     if with.get(&warning.path).is_some() { with.find(&warning.path).value } else { stage.name.span };

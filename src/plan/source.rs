@@ -160,6 +160,7 @@ pub fn stage_source(
             // What an evaluation measured are rows, which a command may read.
             (None, Gives::Nothing) => takes_any && measures(given),
             (Some(Accepts::Evaluation), gives) => gives == Gives::Nothing && compares(given, stage, lookup),
+            (Some(Accepts::ModelAnswers), _) => answers(given),
             (Some(_), Gives::Nothing) => false,
             (Some(Accepts::Data(_)), Gives::Any) => false,
             (Some(Accepts::Any), _) | (_, Gives::Any) => true,
@@ -189,6 +190,11 @@ pub fn stage_source(
 /// Whether a stage of the kind leaves the rows that it measured.
 fn measures(kind: &Kind) -> bool {
     matches!(kind.work, Work::Measure(_))
+}
+
+/// Whether a stage of the kind has its model answer.
+fn answers(kind: &Kind) -> bool {
+    matches!(kind.work, Work::Measure(Measure { answers: Some(_), .. }))
 }
 
 /// Whether a stage measures its model and another one that it is compared with.
@@ -246,7 +252,9 @@ pub fn wanted(port: Option<&Port>, maker: Option<&String>) -> String {
 pub fn takes_file(accepts: Accepts, path: &Path) -> bool {
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
     match accepts {
-        Accepts::Model | Accepts::RewardModel | Accepts::Tokenizer | Accepts::Evaluation => false,
+        Accepts::Model | Accepts::RewardModel | Accepts::Tokenizer | Accepts::Evaluation | Accepts::ModelAnswers => {
+            false
+        }
         Accepts::Reward | Accepts::Judge => ["txt", "tsv", "jsonl"].contains(&extension.as_str()),
         Accepts::Criteria => ["yaml", "yml"].contains(&extension.as_str()),
         Accepts::Data(_) | Accepts::Any => true,
@@ -294,6 +302,7 @@ pub fn accepted(accepts: Accepts) -> &'static str {
             "a criteria sheet: a file (.yaml) that is there before anything runs; `pipeline criteria` writes one"
         }
         Accepts::Evaluation => "an evaluation that compares with a model: a stage of kind `eval` with a `baseline`",
+        Accepts::ModelAnswers => "a stage that has a model answer, of kind `eval`",
         Accepts::Any => "anything",
     }
 }

@@ -223,7 +223,7 @@ fn teachers<'a>(drafts: &'a [Draft], from: Vec<StageId>, since: BTreeSet<StageId
                 Accepts::Model => is_incumbent && !is_last,
                 Accepts::Any => !(is_incumbent && is_last),
                 Accepts::RewardModel | Accepts::Reward | Accepts::Judge | Accepts::Data(_) => true,
-                Accepts::Tokenizer | Accepts::Criteria | Accepts::Evaluation => false,
+                Accepts::Tokenizer | Accepts::Criteria | Accepts::Evaluation | Accepts::ModelAnswers => false,
             };
             for source in input.sources.iter().filter(|_| is_followed) {
                 let gives = source.stage().and_then(|stage| drafts[stage].kind).map(|kind| kind.gives);

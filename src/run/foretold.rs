@@ -16,16 +16,20 @@ impl Run<'_> {
     /// Tells what an action that would run will ask for: its items are there.
     pub fn foretell(&mut self, request: &Request) -> Result<()> {
         let stage = &self.plan.stages[request.stage];
-        let Some((foretelling, asked)) = asked(stage).filter(|_| self.options.foretells && request.part.is_none())
+        let Some(AskedServer { foretelling, who, budget }) =
+            asked(stage).filter(|_| self.options.foretells && request.part.is_none())
         else {
             return Ok(());
         };
         self.foretold.push(request.stage);
         let message = match self.totals(stage, foretelling, request) {
-            Ok(totals) => told(&asked, &totals),
-            Err(error) => format!("would ask {asked}, and how often is not known: {error:#}"),
+            Ok(AskedTotals { kept, requests: 0, .. }) => {
+                return self.note(request, format!("would ask {who} for nothing: all {kept} replies are kept"));
+            }
+            Ok(totals) => told(&who, &totals),
+            Err(error) => format!("would ask {who}, and how often is not known: {error:#}"),
         };
-        self.note(request, message)
+        self.note(request, message + &budget)
     }
 
     fn totals(&self, stage: &Stage, foretelling: &Foretelling, request: &Request) -> Result<AskedTotals> {
@@ -58,7 +62,7 @@ impl Run<'_> {
         let stage = &self.plan.stages[id];
         let would_run = matches!(outcome, Outcome::WouldRun { .. });
         let is_asked = self.options.foretells && would_run && !self.foretold.contains(&id);
-        let Some((foretelling, asked)) = asked(stage).filter(|_| is_asked) else { return Ok(()) };
+        let Some(AskedServer { foretelling, who, budget }) = asked(stage).filter(|_| is_asked) else { return Ok(()) };
         let input = stage.inputs.iter().find(|input| input.port == foretelling.items);
         let makers: Vec<&Stage> = input
             .into_iter()
@@ -77,13 +81,13 @@ impl Run<'_> {
             Some((rows, answers)) => {
                 let most = rows as u64 * (foretelling.of_row)(&parameters, answers);
                 format!(
-                    "would ask {asked} for at most {most} replies ({rows} prompts, {answers} answers each); how many of them are kept, \
+                    "would ask {who} for at most {most} replies ({rows} prompts, {answers} answers each); how many of them are kept, \
                      and what the others may cost, is known once {names} has run"
                 )
             }
-            None => format!("would ask {asked}; for how many replies is known once {names} has run"),
+            None => format!("would ask {who}; for how many replies is known once {names} has run"),
         };
-        self.tell(Event::Noted { stage: stage.name.clone(), part: None, message })
+        self.tell(Event::Noted { stage: stage.name.clone(), part: None, message: message + &budget })
     }
 
     /// The rows that a stage makes which draws answers, and the most answers in each, if its prompts are there.
@@ -100,16 +104,27 @@ impl Run<'_> {
     }
 }
 
-fn asked(stage: &Stage) -> Option<(&'static Foretelling, String)> {
+/// The one whom a stage asks.
+struct AskedServer {
+    foretelling: &'static Foretelling,
+    who: String,
+    /// The end of the sentence: what may be spent.
+    budget: String,
+}
+
+fn asked(stage: &Stage) -> Option<AskedServer> {
     let foretelling = stage.kind.foretells?;
-    Some((foretelling, (foretelling.asked)(&stage.parameters.value())?))
+    let mut parameters = stage.parameters.value();
+    put_back(&mut parameters, &stage.beside_key);
+    let who = (foretelling.asked)(&parameters)?;
+    let budget = (foretelling.budget)(&parameters);
+    let budget =
+        budget.map_or_else(String::new, |most| format!("; its budget is {most}, and when it is spent the stage waits"));
+    Some(AskedServer { foretelling, who, budget })
 }
 
 fn told(asked: &str, totals: &AskedTotals) -> String {
     let AskedTotals { kept, requests, most, cost } = totals;
-    if *requests == 0 {
-        return format!("would ask {asked} for nothing: all {kept} replies are kept");
-    }
     let kept = if *kept > 0 { format!(" ({kept} more are kept)") } else { String::new() };
     let cost = cost.map_or_else(String::new, |cost| format!(", which costs at most {cost:.2}"));
     format!(

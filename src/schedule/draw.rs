@@ -18,7 +18,8 @@ pub fn joining(lookup: &mut Lookup, actions: &DrawActions) -> Step<KeyedAction> 
     let can_judge = stage.gate.as_ref().map_or(Ok(()), |gate| gather::can_judge(lookup, gate));
     let of_port = |name: &str| stage.inputs.iter().find(|input| input.port == name);
     let models = of_port(actions.port).map_or(Ok(Vec::new()), |input| lookup.artifacts(input));
-    let (models, reward) = lookup::both(models, lookup.on_port(stage, actions.reward))?;
+    let reward = of_port(actions.reward).map(|input| lookup.input(input)).transpose();
+    let (models, reward) = lookup::both(models, reward)?;
     let others = stage.inputs.iter().filter(|input| input.port != actions.port && input.port != actions.reward);
     let others = all(others.map(|input| Ok((input.port.clone(), lookup.input(input)?))));
     let (others, ()) = lookup::both(others, can_judge)?;
@@ -51,7 +52,7 @@ struct Drawing<'a> {
     actions: &'a DrawActions,
     /// On the ports that every draw reads.
     others: BTreeMap<String, ActionInput>,
-    reward: Option<Artifact>,
+    reward: Option<ActionInput>,
     /// The parameters of the stage.
     given: Value,
     /// The rows, block by block.
@@ -92,8 +93,8 @@ impl Drawing<'_> {
         }
         let answers = self.obtain(lookup, self.actions.draw, model, draw, inputs)?;
         let Some(reward) = &self.reward else { return Ok(DrawnAnswers { answers, scores: None }) };
-        let inputs = [("answers", answers.clone()), ("reward", reward.content.clone())];
-        let inputs = inputs.map(|(port, content)| (port.to_owned(), ActionInput::One(content))).into();
+        let inputs = [("answers", ActionInput::One(answers.clone())), ("reward", reward.clone())];
+        let inputs = inputs.map(|(port, input)| (port.to_owned(), input)).into();
         let scores = Some(self.obtain(lookup, self.actions.score, model, draw, inputs)?);
         Ok(DrawnAnswers { answers, scores })
     }

@@ -10,6 +10,7 @@ use crate::cause::{Cause, EvalPart, SkipReason, StageCause};
 use crate::event::{HumanDecision, Outcome, RuleVerdict, Table, WaitReason};
 use crate::failure::Failure;
 use crate::gate::Items;
+use crate::hub;
 use crate::ledger::Permission;
 use crate::plan::{ArtifactName, Input, Pin, Plan, Source, Stage, StageId};
 use cache::{Content, Digest};
@@ -351,7 +352,8 @@ impl<'a> Lookup<'a> {
                 let Some(content) = self.contents.get(path) else {
                     return fails(format!("read {}: it was not there when the run began", path.display()));
                 };
-                let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+                let last = || path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+                let name = hub::repository_of(path).unwrap_or_else(last);
                 let (content, metrics) = (content.clone(), BTreeMap::new());
                 Ok(Artifact {
                     content,

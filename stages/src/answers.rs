@@ -10,7 +10,7 @@ use crate::rl;
 use crate::stage::{self, ParameterMistake, Parameters};
 use crate::train::{self, Truncate};
 use anyhow::{Context, Result};
-use formats::data::{self, Question, RowFilter};
+use formats::data::{self, AnsweredQuestion, Question, RowFilter};
 use formats::dialogue::Prompt;
 use formats::dtype::Dtype;
 use schemars::JsonSchema;
@@ -115,6 +115,13 @@ impl AskedAnswer {
     pub fn of(answer: ModelAnswer, prompt: &Prompt) -> AskedAnswer {
         let asked = Some(prompt).filter(|prompt| matches!(prompt, Prompt::Chat(_))).cloned();
         AskedAnswer { answer, asked }
+    }
+
+    /// The question with this one answer.
+    pub fn question(self) -> AnsweredQuestion {
+        let prompt = self.prompt();
+        let ModelAnswer { id, text, prompt_group: group, subset, .. } = self.answer;
+        AnsweredQuestion { id, has_written_id: true, group, subset, prompt, answers: vec![text], ranks: None }
     }
 
     /// The prompt as its row has it.

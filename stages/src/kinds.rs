@@ -111,7 +111,9 @@ pub fn check_input(port: &Port, path: &Path) -> Result<()> {
         description::refuse(path).reading(path)?;
     }
     match (port.accepts, port.check_file) {
-        (Accepts::Data(_) | Accepts::Criteria | Accepts::Evaluation | Accepts::Any, _) => Ok(()),
+        (Accepts::Data(_) | Accepts::Criteria | Accepts::Evaluation | Accepts::ModelAnswers | Accepts::Any, _) => {
+            Ok(())
+        }
         (_, Some(check)) if path.is_file() => check(path),
         (Accepts::Model | Accepts::Judge, _) => describe::check(path),
         (Accepts::RewardModel | Accepts::Reward, _) => describe::check_reward(path),

@@ -131,6 +131,8 @@ impl Reward {
         let told = told.with_context(|| {
             format!("open the reward in {}: it would be asked, and no stage of kind `reward` made it", path.display())
         })?;
+        // Scores that are on their way are waited for, and kept.
+        io.defer_sigterm();
         io.remark(
             "a reward that is a command or a server may not give the same again: the scores that were kept count"
                 .to_owned(),

@@ -44,6 +44,17 @@ pub struct Budget {
 }
 
 impl Budget {
+    /// The bounds as people are told them; `None` without any.
+    pub fn told(&self) -> Option<String> {
+        let bounds = [
+            self.requests.map(|most| format!("{most} requests")),
+            self.tokens.map(|most| format!("{most} tokens")),
+            self.cost.map(|most| format!("{most:.2} of money")),
+        ];
+        let bounds: Vec<String> = bounds.into_iter().flatten().collect();
+        (!bounds.is_empty()).then(|| bounds.join(", "))
+    }
+
     /// The price of so many tokens; `None` where there are no prices.
     pub fn cost_of(&self, usage: Usage) -> Option<f64> {
         let has_prices = self.input_price > 0.0 || self.output_price > 0.0;

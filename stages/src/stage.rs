@@ -138,6 +138,8 @@ pub enum Accepts {
     Criteria,
     /// A stage that measured a model and what it is compared with.
     Evaluation,
+    /// A stage that measured the answers of a model.
+    ModelAnswers,
     /// Anything (`exec`).
     Any,
 }
@@ -263,8 +265,8 @@ pub enum Work {
     Choose { port: &'static str },
 }
 
-/// Mistakes by the parameters, and by what is connected to the ports.
-pub type ConnectionCheck = fn(&Value, &dyn Fn(&str) -> bool) -> Vec<ParameterMistake>;
+/// Mistakes by the parameters, and by the ports to which something is connected.
+pub type ConnectionCheck = fn(&Value, &[&str]) -> Vec<ParameterMistake>;
 
 /// Judgements on a port, as far as they are known before anything runs.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -3,7 +3,7 @@
 use super::super::{classes, measure};
 use super::{Lookup, Query, Step, all, fails};
 use crate::action::{Action, ActionInput};
-use crate::plan::{Input, Source};
+use crate::plan::{Input, Source, StageId};
 use cache::Content;
 use stages::stage::{Accepts, Kind, Measure, Work};
 
@@ -28,17 +28,35 @@ impl Lookup<'_> {
         }
     }
 
-    /// The rows of what an evaluation measured: those of its model, and those of what it is compared with. Its gate need not
-    /// have opened.
-    fn evaluation(&mut self, input: &Input) -> Step<ActionInput> {
+    /// The answers of the model that a stage measured. Its gate need not have opened.
+    fn model_answers(&mut self, input: &Input) -> Step<ActionInput> {
+        let (of, measure) = self.measuring(input)?;
+        let (judge, model) = (measure::judge(self, of)?, self.on_port(&self.plan.stages[of], measure.port)?);
+        let Some(model) = model else { return fails(format!("read `{}`: it measured no model", input.port)) };
+        let measurement = measure::measure(self, &judge, &model.content, &model.label, None)?;
+        match measure.answers.and_then(|part| measurement.parts[part].clone()) {
+            Some(answers) => Ok(ActionInput::One(answers)),
+            None => fails(format!("read `{}`: no model answered", input.port)),
+        }
+    }
+
+    /// The measuring stage on a port.
+    fn measuring(&self, input: &Input) -> Step<(StageId, &'static Measure)> {
         let Some(Source::Stage { stage, .. }) = input.sources.first() else {
             return fails(format!("read `{}`: it is no evaluation", input.port));
         };
-        let (judge, of) = (measure::judge(self, *stage)?, &self.plan.stages[*stage]);
-        let Work::Measure(Measure { port, .. }) = of.kind.work else {
-            return fails(format!("read `{}`: `{}` measures nothing", input.port, of.name));
-        };
-        let compared = [self.on_port(of, port)?, judge.baseline().cloned()];
+        match self.plan.stages[*stage].kind.work {
+            Work::Measure(measure) => Ok((*stage, measure)),
+            _ => fails(format!("read `{}`: `{}` measures nothing", input.port, self.plan.stages[*stage].name)),
+        }
+    }
+
+    /// The rows of what an evaluation measured: those of its model, and those of what it is compared with. Its gate need not
+    /// have opened.
+    fn evaluation(&mut self, input: &Input) -> Step<ActionInput> {
+        let (of, Measure { port, .. }) = self.measuring(input)?;
+        let judge = measure::judge(self, of)?;
+        let compared = [self.on_port(&self.plan.stages[of], port)?, judge.baseline().cloned()];
         let measured = compared.iter().flatten().map(|artifact| {
             let measurement = measure::measure(self, &judge, &artifact.content, &artifact.label, None)?;
             Ok((artifact.label.clone(), measurement))
@@ -55,8 +73,11 @@ impl Lookup<'_> {
         let kind = part.unwrap_or(stage.kind);
         let inputs = stage.inputs.iter().filter(|input| part.is_none_or(|part| part.port(&input.port).is_some()));
         let inputs = all(inputs.map(|input| {
-            let is_evaluation = kind.port(&input.port).is_some_and(|port| port.accepts == Accepts::Evaluation);
-            let found = if is_evaluation { self.evaluation(input) } else { self.input(input) };
+            let found = match kind.port(&input.port).map(|port| port.accepts) {
+                Some(Accepts::Evaluation) => self.evaluation(input),
+                Some(Accepts::ModelAnswers) => self.model_answers(input),
+                _ => self.input(input),
+            };
             Ok((input.port.clone(), found?))
         }))?;
         Ok(Action {

@@ -54,6 +54,7 @@ const PROBING: Kind = Kind {
                 unless_empty: None,
             },
         ],
+        answers: None,
         comparison: None,
         columns: None,
     }),

@@ -67,13 +67,14 @@ impl<'a> Asker<'a> {
     /// Asks all questions, as many at once as may be. A question that was not asked, since the budget is spent, is `None`.
     ///
     /// # Errors
-    /// The server refuses, a reply is missing and nobody is to be asked, or a file cannot be written. What came until then is
-    /// kept.
+    /// The server refuses, a reply is missing and nobody is to be asked, a file cannot be written, or `each` fails. What came
+    /// until then is kept, and what is on its way.
     pub fn ask(
         &self,
         questions: &[JudgeQuestion],
-        each: impl FnMut(usize) -> Result<()>,
+        mut each: impl FnMut(usize) -> Result<()>,
     ) -> Result<Vec<Option<HeardReply>>> {
+        let each = |done| each(done).inspect_err(|error| self.server.close(&error.to_string()));
         // What is there already costs nothing: it is looked for even when the budget is spent.
         together::all(self.endpoint.parallel, questions, |question| self.hear(question), each)
     }

@@ -20,6 +20,8 @@ use std::path::Path;
 pub struct SaidItem {
     pub item: WorkItem,
     pub labels: Vec<Label>,
+    /// Whether it was picked for what it teaches: then it tells nothing of all items.
+    pub is_picked: bool,
 }
 
 /// A row of what `label` and `rank` write item by item.
@@ -30,6 +32,8 @@ struct PerItemRow {
     #[serde(default)]
     prompt_group: Option<String>,
     answers: Vec<String>,
+    #[serde(default)]
+    is_picked: bool,
     labels: Vec<PerItemLabel>,
 }
 
@@ -122,10 +126,10 @@ pub fn form(said: &[SaidItem]) -> Option<Form> {
 
 impl SaidItem {
     fn of_row(row: PerItemRow) -> SaidItem {
-        let PerItemRow { id, prompt, prompt_group, answers, labels } = row;
+        let PerItemRow { id, prompt, prompt_group, answers, is_picked, labels } = row;
         let item = WorkItem { id, group: prompt_group, ..WorkItem::of(prompt, answers) };
         let label = |label: PerItemLabel| SaidItem::label(&item, label);
-        SaidItem { labels: labels.into_iter().map(label).collect(), item }
+        SaidItem { labels: labels.into_iter().map(label).collect(), item, is_picked }
     }
 
     fn label(item: &WorkItem, said: PerItemLabel) -> Label {
@@ -155,7 +159,7 @@ impl SaidItem {
         let said =
             PerItemLabel { by: NOBODY.to_owned(), judgement, order: Vec::new(), seconds: 0.0, at: String::new() };
         let label = SaidItem::label(&item, said);
-        Some(SaidItem { item, labels: vec![label] })
+        Some(SaidItem { item, labels: vec![label], is_picked: false })
     }
 
     /// The labels that are no skip.

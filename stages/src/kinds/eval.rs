@@ -99,6 +99,7 @@ const MEASURE: Measure = Measure {
             unless_empty: Some("best_of"),
         },
     ],
+    answers: Some(0),
     comparison: Some(ModelComparison { part: 1, port: "baseline" }),
     columns: Some(StudyColumns {
         headline: StudyColumn { metric: scores::KIND.metrics[0].name, decimals: 3 },

@@ -24,6 +24,7 @@ use std::collections::BTreeSet;
 
 pub const KIND: Kind = Kind {
     name: "merge",
+    version: 2,
     doc: "people where they spoke, a judge elsewhere, item by item",
     ports: &[
         Port::one(
@@ -136,7 +137,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     }
     let items = joined::join(people, ai);
     let mut labels = EffectiveLabels::default();
-    items.iter().flat_map(JoinedItem::counting).for_each(|label| labels.add(label.clone()));
+    items.iter().flat_map(|item| item.counting()).for_each(|label| labels.add(label.clone()));
     let asked = Questionnaire {
         form,
         items: items.len(),
@@ -154,7 +155,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         io::write_rows(&directory.join(name), &rows)?;
     }
     io::write_rows(&directory.join(PER_ITEM), &rows::per_item(&worklist, &labels))?;
-    let spoken: Vec<&JoinedItem> = items.iter().filter(|item| item.counting().next().is_some()).collect();
+    let spoken: Vec<&JoinedItem> = items.iter().filter(|item| !item.counting().is_empty()).collect();
     io::write_rows(&directory.join(PROVENANCE), &spoken.iter().map(|item| item.provenance()).collect::<Vec<Value>>())?;
     let by_people = spoken.iter().filter(|item| item.origin() != Origin::Ai).count();
     let mut metrics =
@@ -213,6 +214,9 @@ fn uncalibrated(items: &[&JoinedItem], known: KnownWins) -> &'static str {
             "wins are counted among two answers, and no item has just two"
         }
         (0, 0) => "the judge judged no pair of which just one answer is one of `of`",
+        (0 | 1, _) if items.iter().any(|item| item.is_picked()) => {
+            "people judged fewer than two pairs of the random part: what was picked for what it teaches tells nothing of the others"
+        }
         (0 | 1, _) => "people judged fewer than two pairs of which just one answer is one of `of`",
         _ => "people judged all pairs, and the judge no others: `win_rate_people` is the share",
     }

@@ -19,14 +19,20 @@ pub const KIND: Kind = Kind {
     computes: false,
     gives: Gives::Scorer,
     beside_key: &BESIDE_KEY,
-    unconnected: missing_program,
+    unconnected,
     ..Kind::of::<AskedRewardParameters>(Work::Run(run))
 };
 
-/// A program that is not there is told before anything trains.
-fn missing_program(parameters: &Value, _: &dyn Fn(&str) -> bool) -> Vec<ParameterMistake> {
-    let typed = AskedRewardParameters::deserialize(parameters);
-    typed.ok().and_then(|typed| typed.command.missing_program()).into_iter().collect()
+/// A program that is not there is told before anything trains, and so are inputs that nobody reads.
+fn unconnected(parameters: &Value, connected: &[&str]) -> Vec<ParameterMistake> {
+    let Ok(typed) = AskedRewardParameters::deserialize(parameters) else { return Vec::new() };
+    let unread = connected.first().filter(|_| typed.endpoint.is_some()).map(|port| {
+        ParameterMistake::new(
+            "endpoint",
+            format!("a server reads no inputs, and `{port}` is one: `from` is for a command"),
+        )
+    });
+    typed.command.missing_program().into_iter().chain(unread).collect()
 }
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {

@@ -17,10 +17,15 @@ pub const KIND: Kind = Kind {
     ports: &[
         Port::one("policy", Accepts::Model, "who answers; several models answer each prompt side by side").many(),
         Port::one("prompts", Accepts::Data(DataRows::Prompts), "rows with a `prompt`"),
-        Port::one("reward", Accepts::Reward, "what scores the answers, for `keep: best`")
-            .reads_tokens_of("policy")
-            .files_by(crate::reward::check_file)
-            .optional(),
+        Port::one(
+            "reward",
+            Accepts::Reward,
+            "what scores the answers, for `keep: best`; several are added up, each with its `weight`",
+        )
+        .many()
+        .reads_tokens_of("policy")
+        .files_by(crate::reward::check_file)
+        .optional(),
     ],
     gives: Gives::Any,
     tokenizer: TokenizerSource::Port("policy"),

@@ -3,6 +3,7 @@
 
 mod known;
 
+use crate::answers::{self, AskedAnswer};
 use crate::io::{self, Io};
 use crate::reward::{self, GivenAnswer, OnPort, Reward};
 use crate::rl;
@@ -26,7 +27,9 @@ pub const KIND: Kind = Kind {
             Accepts::Data(DataRows::Answers),
             "rows with answers: one, `answers: […]`, pairs, rankings, ratings, or good and bad ones",
         )
-        .measured(),
+        .measured()
+        .or("evaluation"),
+        Port::one("evaluation", Accepts::ModelAnswers, "an evaluation: the answers of its model").or("items"),
         Port::one("judge", Accepts::Reward, "a reward: a model, whatever its tokenizer, a stage of kind `reward`, or a file that scores")
             .files_by(reward::check_file),
     ],
@@ -150,7 +153,10 @@ impl<'a> KnownItem<'a> {
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Scoring = call.parameters()?;
     let mut filter = RowFilter::new(io.may_skip());
-    let questions = data::answered(io.data("items")?, &mut filter)?;
+    let questions = match io.optional_input("evaluation") {
+        Some(evaluation) => answers::read(evaluation)?.into_iter().map(AskedAnswer::question).collect(),
+        None => data::answered(io.data("items")?, &mut filter)?,
+    };
     filter.take_remarks().into_iter().for_each(|remark| io.remark(remark));
     let path = io.input("judge")?.to_owned();
     let judge = Reward::open(io, &path, OnPort { port: "judge", nth: 0 }, reward::resident(parameters.dtype))?;
@@ -199,8 +205,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     metrics.extend(known::metrics(&known, &subsets).into_iter().map(|(name, value)| (name.to_owned(), value)));
     let items: Vec<KnownItem> = known.iter().map(KnownItem::of).collect();
     io.table(0, "items", &items)?;
-    let counts = filter.metrics();
-    metrics.extend(counts.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    if io.optional_input("evaluation").is_none() {
+        metrics.extend(filter.metrics().into_iter().map(|(name, value)| (name.to_owned(), value)));
+    }
     io.candidate_with(0, metrics.into_iter().map(|(name, value)| (name, Some(value))).collect())
 }
 

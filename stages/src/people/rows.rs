@@ -65,6 +65,12 @@ pub fn per_item(worklist: &Worklist, labels: &EffectiveLabels) -> Vec<Value> {
         if item.leaks_identity {
             row["leaks_identity"] = json!(true);
         }
+        if let Some(propensity) = item.propensity {
+            row["propensity"] = json!(propensity);
+        }
+        if !worklist.is_of_sample(place) {
+            row["is_picked"] = json!(true);
+        }
         row["labels"] = json!(said);
         row
     };

@@ -75,7 +75,7 @@ impl AskedReward {
                     keep(call, program.call(io, &self.parameters, call)?)?;
                 }
             }
-            RewardCaller::Server(server) => server.call_all(&calls, keep)?,
+            RewardCaller::Server(server) => server.call_all(io, &calls, keep)?,
         }
         self.kept(&asked)
     }
@@ -95,7 +95,7 @@ impl AskedReward {
                 let prompt = formats::dialogue::Prompt::Text("1 + 1 =".to_owned());
                 let answer = GivenAnswer { id: "trial", has_written_id: false, prompt: &prompt, text: " 2" };
                 let trial = AskedAnswerLine::new(&answer, false);
-                server.call_all(&[&[&trial]], |_, _| Ok(()))
+                server.call_all(io, &[&[&trial]], |_, _| Ok(()))
             }
         }
     }

@@ -3,10 +3,10 @@
 
 use super::answer::AskedAnswerLine;
 use super::parameters::RewardEndpoint;
-use crate::io::Io;
+use crate::io::{Interruption, Io};
 use crate::secret::Secrets;
 use crate::server::replies::ReplyFolder;
-use crate::server::sending::Sender;
+use crate::server::sending::{CUT, Sender};
 use crate::server::{ServerSettings, Usage, together};
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
@@ -39,18 +39,29 @@ impl RemoteReward {
     /// The server refuses, fails too often, or `keep` does.
     pub fn call_all(
         &self,
+        io: &Io,
         calls: &[&[&AskedAnswerLine]],
         keep: impl Fn(&[&AskedAnswerLine], Vec<f64>) -> Result<()> + Sync,
     ) -> Result<()> {
         let call = |asked: &&[&AskedAnswerLine]| -> Result<()> {
             let body = self.body(asked).to_string();
             let most = Usage { prompt_tokens: body.len() as u64, completion_tokens: 0 };
-            let sent = self.sender.send(&body, most, |reply| rewards(reply, asked.len()).map(|_| None))?;
+            let read = |reply: &str| if is_cut(reply) { Ok(None) } else { rewards(reply, asked.len()).map(|_| None) };
+            let sent = self.sender.send(&body, most, read)?;
             let reply = sent.context("ask for rewards: there is no budget that could be spent")?;
             let scores = rewards(&reply, asked.len()).map_err(|fault| anyhow::anyhow!("ask for rewards: {fault}"))?;
             keep(asked, scores)
         };
-        together::all(self.parallel, calls, call, |_| Ok(())).map(drop)
+        let each = |_| match io.is_to_stop() {
+            // What is on its way may cost something: it is waited for, and kept.
+            true => {
+                let stopped = Interruption { step: None };
+                self.sender.close(&stopped.to_string());
+                Err(stopped.into())
+            }
+            false => Ok(()),
+        };
+        together::all(self.parallel, calls, call, each).map(drop)
     }
 
     fn body(&self, asked: &[&AskedAnswerLine]) -> Value {
@@ -66,9 +77,17 @@ impl RemoteReward {
     }
 }
 
+/// Whether a reply was longer than anybody reads: it would come again as long.
+fn is_cut(reply: &str) -> bool {
+    serde_json::from_str::<Value>(reply).is_ok_and(|reply| reply[CUT].is_string())
+}
+
 /// The numbers in a reply, or why there are none.
 fn rewards(reply: &str, wanted: usize) -> Result<Vec<f64>, String> {
     let reply: Value = serde_json::from_str(reply).map_err(|_| "no JSON".to_owned())?;
+    if reply[CUT].is_string() {
+        return Err("a reply of more than 4 MiB".to_owned());
+    }
     let Some(rewards) = reply.get("rewards").and_then(Value::as_array) else {
         return Err("no list `rewards`".to_owned());
     };

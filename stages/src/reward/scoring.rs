@@ -2,7 +2,7 @@
 
 use super::{GivenAnswer, Reward, WeightedReward};
 use crate::answers::{self, AnswerReading, AskedAnswer, ModelAnswer};
-use crate::io::{self, Io};
+use crate::io::{self, Interruption, Io};
 use crate::model::{Artifact, Load};
 use crate::train;
 use anyhow::{Context, Result, bail};
@@ -40,6 +40,9 @@ pub fn write(io: &mut Io, parameters: &AnswerReading) -> Result<Vec<f64>> {
         .collect();
     let mut scores = vec![0.0; answers.len()];
     for WeightedReward { weight, place, reward } in &rewards {
+        if io.is_to_stop() {
+            return Err(Interruption { step: None }.into());
+        }
         let of_it = match reward {
             Reward::Model(artifact) if answers::reads_tokens(&directory, artifact)? => {
                 by_tokens(io, artifact, &answers, batch)?

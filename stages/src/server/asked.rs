@@ -52,6 +52,11 @@ impl AskedServer {
         &self.host
     }
 
+    /// Sends nothing more, for this reason. What is on its way is waited for, and kept.
+    pub fn close(&self, reason: &str) {
+        self.sender.iter().for_each(|sender| sender.close(reason));
+    }
+
     /// A reply that is there, or a new one; `None` if the budget is spent. `read` is that of [`Sender::send`].
     ///
     /// # Errors

@@ -78,6 +78,7 @@ impl Sender {
     ) -> Result<Option<String>> {
         let mut tries = 0;
         loop {
+            let answers = self.traffic.answers();
             let request = match self.traffic.admit(most)? {
                 Admission::Open(request) => request,
                 Admission::Spent => return Ok(None),
@@ -93,24 +94,33 @@ impl Sender {
                         self.traffic.failed();
                         let said = shortened(&self.secrets.redacted(&body));
                         let said = if said.is_empty() { "nothing".to_owned() } else { said };
-                        Fault { what: format!("it answers {status} with {fault}: {said}"), pause }
+                        Fault { what: format!("it answers {status} with {fault}: {said}"), pause, is_of_all: false }
                     }
                 },
                 // One that will not pass is the end for all: who waits for room is told so.
-                Ok(posted) => self.refusal(&request, most, posted).inspect_err(|_| self.traffic.close())?,
+                Ok(posted) => {
+                    self.refusal(&request, most, posted).inspect_err(|error| self.close(&format!("{error:#}")))?
+                }
                 Err(error) => {
                     self.traffic.failed();
-                    Fault { what: error.to_string(), pause: None }
+                    Fault { what: error.to_string(), pause: None, is_of_all: false }
                 }
             };
             if tries == RETRIES {
-                self.traffic.close();
-                bail!("ask {}: {} ({} tries)", self.host, fault.what, tries + 1);
+                let reason = format!("ask {}: {} ({} tries)", self.host, fault.what, tries + 1);
+                self.close(&reason);
+                bail!(reason);
             }
             let pause = fault.pause.unwrap_or_else(|| PAUSE * 2_u32.pow(tries)).min(LONGEST_PAUSE);
-            std::thread::sleep(pause.mul_f64(1.0 + 0.5 * jitter()));
-            tries += 1;
+            self.traffic.pause(pause.mul_f64(1.0 + 0.5 * jitter()))?;
+            // A server that answers others meanwhile refuses by how many there are, and will come to this one.
+            tries += u32::from(!fault.is_of_all || self.traffic.answers() == answers);
         }
+    }
+
+    /// Sends nothing more, for this reason. What is on its way is waited for.
+    pub fn close(&self, reason: &str) {
+        self.traffic.close(reason);
     }
 
     /// A refusal that may pass; another one is an error in the words of the server.
@@ -122,11 +132,11 @@ impl Sender {
         match status {
             429 | 503 => {
                 self.traffic.refused(request, most, pause)?;
-                Ok(Fault { what: format!("it answers {status}: {said}"), pause })
+                Ok(Fault { what: format!("it answers {status}: {said}"), pause, is_of_all: true })
             }
             408 | 409 | 425 | 500.. => {
                 self.traffic.failed();
-                Ok(Fault { what: format!("it answers {status}: {said}"), pause })
+                Ok(Fault { what: format!("it answers {status}: {said}"), pause, is_of_all: false })
             }
             300..=399 => Err(anyhow!(
                 "ask {host}: it answers {status}, and no redirect is followed: write the address where it leads"
@@ -146,10 +156,8 @@ impl Sender {
         }
         let mut response = request.send(body).map_err(|error| anyhow!("{error}"))?;
         let status = response.status().as_u16();
-        let named = |name: &str| response.headers().get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-        let pause = named("retry-after")
-            .filter(|seconds| *seconds >= 0.0)
-            .map(|seconds| Duration::from_secs_f64(seconds.min(1e6)));
+        let asked = response.headers().get("retry-after").and_then(|asked| asked.to_str().ok());
+        let pause = asked.and_then(|asked| pause(asked.trim(), jiff::Timestamp::now()));
         let mut bytes = Vec::new();
         let read = response.body_mut().as_reader().take(MOST + 1).read_to_end(&mut bytes);
         read.map_err(|error| anyhow!("{error}"))?;
@@ -159,6 +167,15 @@ impl Sender {
         let body = if is_cut { json!({CUT: shortened(&self.secrets.redacted(&body))}).to_string() } else { body };
         Ok(ServerAnswer { status, body, pause })
     }
+}
+
+/// The pause of `Retry-After`: seconds, or the date at which it ends (RFC 9110, 10.2.3).
+fn pause(asked: &str, now: jiff::Timestamp) -> Option<Duration> {
+    let seconds = match asked.parse::<f64>() {
+        Ok(seconds) => seconds,
+        Err(_) => (jiff::fmt::rfc2822::parse(asked).ok()?.timestamp() - now).total(jiff::Unit::Second).ok()?.max(0.0),
+    };
+    (seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(1e6)))
 }
 
 /// An answer of a server.
@@ -173,6 +190,8 @@ struct ServerAnswer {
 struct Fault {
     what: String,
     pause: Option<Duration>,
+    /// It is about how many requests there are, and not about this one.
+    is_of_all: bool,
 }
 
 /// A number in [0, 1) that differs from thread to thread.
@@ -185,5 +204,22 @@ pub fn shortened(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_asks_for_a_pause_in_seconds_or_by_a_date() {
+        let now = "2015-10-21T07:27:50Z".parse().unwrap();
+        let seconds = |asked: &str| pause(asked, now).map(|pause| pause.as_secs_f64());
+        assert_eq!(seconds("120"), Some(120.0));
+        assert_eq!(seconds("Wed, 21 Oct 2015 07:28:00 GMT"), Some(10.0));
+        assert_eq!(seconds("Wed, 21 Oct 2015 07:27:00 GMT"), Some(0.0));
+        for wrong in ["-1", "soon", "", "NaN"] {
+            assert_eq!(seconds(wrong), None, "{wrong}");
+        }
     }
 }

@@ -2,10 +2,15 @@
 
 use anyhow::Result;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
-/// Works on all tasks, so many at once, and tells `each` how many are done. The results come in the order of the tasks; the
-/// first failure ends what is not begun.
+/// The longest time between two words to `each`.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Works on all tasks, so many at once, and tells `each` how many are done, whether or not there are more than the last time. The
+/// results come in the order of the tasks; the first failure ends what is not begun.
 ///
 /// # Errors
 /// A task or `each` fails.
@@ -32,18 +37,22 @@ pub fn all<T: Sync, R: Send>(
             let _ = told.send(());
         }
     };
-    std::thread::scope(|scope| {
+    std::thread::scope(|scope| -> Result<()> {
         let (told, telling) = mpsc::channel();
         for _ in 0..at_once.min(tasks.len()) {
             let told = told.clone();
             scope.spawn(|| take(told));
         }
         drop(told);
-        let said = telling.iter().enumerate().try_for_each(|(done, ())| each(done + 1));
-        if said.is_err() {
-            is_over.store(true, Ordering::Relaxed);
+        let mut done = 0;
+        loop {
+            match telling.recv_timeout(TICK) {
+                Ok(()) => done += 1,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            each(done).inspect_err(|_| is_over.store(true, Ordering::Relaxed))?;
         }
-        said
     })?;
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
@@ -61,5 +70,16 @@ mod tests {
         assert_eq!(all(4, &tasks, |task| Ok(task * 2), |_| Ok(())).unwrap()[49], 98);
         let fails = |task: &u32| if *task == 7 { anyhow::bail!("seven") } else { Ok(()) };
         assert_eq!(all(4, &tasks, fails, |_| Ok(())).unwrap_err().to_string(), "seven");
+        let (begun, last) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = |_: &u32| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        };
+        let stopped = all(1, &tasks, work, |done| {
+            last.store(done, Ordering::Relaxed);
+            if done > 0 { anyhow::bail!("stop") } else { Ok(()) }
+        });
+        assert_eq!(stopped.unwrap_err().to_string(), "stop");
+        assert!(begun.into_inner() >= 1 && last.into_inner() == 1);
     }
 }

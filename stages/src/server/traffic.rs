@@ -33,8 +33,10 @@ struct TrafficState {
     lowered: Option<Instant>,
     /// The end of the pause that the server has asked for: nobody sends before it.
     paused: Option<Instant>,
-    /// Whether a request was refused for good: no other one goes out.
-    is_closed: bool,
+    /// The number of requests that were answered.
+    answers: u64,
+    /// The reason why no other request goes out, if there is one.
+    closed: Option<String>,
     /// The requests of the last minute, with their tokens.
     recent: VecDeque<SentRequest>,
     book: SpendingBook,
@@ -66,7 +68,8 @@ impl RequestTraffic {
             at_once: 0,
             lowered: None,
             paused: None,
-            is_closed: false,
+            answers: 0,
+            closed: None,
             recent: VecDeque::new(),
             book,
         };
@@ -85,8 +88,8 @@ impl RequestTraffic {
         let tokens = most.prompt_tokens + most.completion_tokens;
         let mut state = self.state();
         loop {
-            if state.is_closed {
-                bail!("send a request: another one was refused for good");
+            if let Some(reason) = &state.closed {
+                bail!("{reason}");
             }
             if !state.book.allows(most) {
                 // What is on its way may take less than was set aside for it.
@@ -131,6 +134,7 @@ impl RequestTraffic {
     pub fn answered(&self, request: OpenRequest, most: Usage, usage: Option<Usage>) -> Result<()> {
         let mut state = self.state();
         state.at_once -= 1;
+        state.answers += 1;
         state.allowed = (state.allowed + 1.0 / state.allowed.max(1.0)).min(self.most);
         if let Some(usage) = usage {
             let used = usage.prompt_tokens + usage.completion_tokens;
@@ -163,9 +167,31 @@ impl RequestTraffic {
         Ok(())
     }
 
-    /// Ends all traffic: no other request goes out, and who waits for room is told so.
-    pub fn close(&self) {
-        self.state().is_closed = true;
+    /// Waits, unless all traffic ends meanwhile.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn pause(&self, pause: Duration) -> Result<()> {
+        let until = Instant::now() + pause;
+        let mut state = self.state();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match &state.closed {
+                Some(reason) => bail!("{reason}"),
+                None if left.is_zero() => return Ok(()),
+                None => state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+            }
+        }
+    }
+
+    /// The number of requests that were answered so far.
+    pub fn answers(&self) -> u64 {
+        self.state().answers
+    }
+
+    /// Ends all traffic: no other request goes out, and who waits is told the reason. The first one stays.
+    pub fn close(&self, reason: &str) {
+        self.state().closed.get_or_insert_with(|| reason.to_owned());
         self.changed.notify_all();
     }
 

@@ -44,6 +44,8 @@ pub struct Measure {
     pub port: &'static str,
     /// The parts, each of which reads only parts before it.
     pub parts: &'static [Part],
+    /// The part whose rows are the model's answers.
+    pub answers: Option<usize>,
     /// The comparison of two measured models. Without it no wins and losses are counted.
     pub comparison: Option<ModelComparison>,
     /// The columns of the table of a study. Without them it has all metrics, by name.

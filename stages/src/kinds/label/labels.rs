@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub const KIND: Kind = Kind {
     name: "labels",
-    version: 4,
+    version: 5,
     doc: "what people said of the items of a worklist",
     ports: &[
         Port::one("worklist", Accepts::Any, "what `worklist` gave"),

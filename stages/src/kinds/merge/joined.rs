@@ -13,6 +13,8 @@ pub struct JoinedItem {
     pub item: WorkItem,
     people: Vec<Label>,
     ai: Vec<Label>,
+    /// Whether it was picked for people for what it teaches: what they say of it tells nothing of the others.
+    is_picked: bool,
 }
 
 /// The side whose word counts.
@@ -31,10 +33,11 @@ pub fn join(people: Vec<SaidItem>, ai: Vec<SaidItem>) -> Vec<JoinedItem> {
     let mut add = |said: SaidItem, is_of_people: bool| {
         let labels: Vec<Label> = said.spoken().cloned().collect();
         let place = *places.entry(said.item.digest.clone()).or_insert_with(|| {
-            joined.push(JoinedItem { item: said.item, people: Vec::new(), ai: Vec::new() });
+            joined.push(JoinedItem { item: said.item, people: Vec::new(), ai: Vec::new(), is_picked: false });
             joined.len() - 1
         });
         let own = &mut joined[place];
+        own.is_picked |= is_of_people && said.is_picked;
         if is_of_people { own.people.extend(labels) } else { own.ai.extend(labels) }
     };
     ai.into_iter().for_each(|said| add(said, false));
@@ -43,21 +46,26 @@ pub fn join(people: Vec<SaidItem>, ai: Vec<SaidItem>) -> Vec<JoinedItem> {
 }
 
 impl JoinedItem {
-    /// The labels that count.
-    pub fn counting(&self) -> impl Iterator<Item = &Label> {
-        if self.people.is_empty() { self.ai.iter() } else { self.people.iter() }
+    /// The labels of the side whose word counts.
+    fn spoken(&self) -> &[Label] {
+        if self.people.is_empty() { &self.ai } else { &self.people }
+    }
+
+    /// The labels that become rows: where all say the same, one, so that a second person who confirms it changes no row and
+    /// the item weighs as much as any other.
+    pub fn counting(&self) -> &[Label] {
+        match self.spoken() {
+            [first, others @ ..] if others.iter().all(|other| other.judgement == first.judgement) => {
+                std::slice::from_ref(first)
+            }
+            divided => divided,
+        }
     }
 
     /// Whether most of the people say something else than the judge; `None` unless both spoke.
     pub fn is_overridden(&self) -> Option<bool> {
         let judge = self.ai.first().filter(|_| !self.people.is_empty())?;
-        let same = |label: &&Label| match (&label.judgement, &judge.judgement) {
-            (Judgement::Pair(_), _) | (Judgement::Ranking(_), _) => {
-                label.judgement.ranks(None) == judge.judgement.ranks(None)
-            }
-            (own, other) => own == other,
-        };
-        Some(2 * self.people.iter().filter(same).count() < self.people.len())
+        Some(2 * self.people.iter().filter(|label| is_same(label, judge)).count() < self.people.len())
     }
 
     pub fn origin(&self) -> Origin {
@@ -79,10 +87,14 @@ impl JoinedItem {
             let one = |label: &Label| json!({"by": label.by, "at": label.at, "judgement": label.judgement});
             labels.iter().map(one).collect::<Vec<Value>>()
         };
-        let by: Vec<&str> = self.counting().map(|label| label.by.as_str()).collect();
-        let at = self.counting().map(|label| label.at.as_str()).max().unwrap_or_default();
+        let by: Vec<&str> = self.spoken().iter().map(|label| label.by.as_str()).collect();
+        let at = self.spoken().iter().map(|label| label.at.as_str()).max().unwrap_or_default();
         json!({"id": self.item.id, "prompt": self.item.prompt, "answers": self.item.answers, "source": source, "by": by,
                "at": at, "human": said(&self.people), "ai": said(&self.ai)})
+    }
+
+    pub fn is_picked(&self) -> bool {
+        self.is_picked
     }
 
     /// The share of a win of the answer at this place by the judge, a tie half.
@@ -90,8 +102,17 @@ impl JoinedItem {
         wins(&self.ai, place)
     }
 
+    /// The same by people, of an item that tells of all others.
     pub fn win_by_people(&self, place: usize) -> Option<f64> {
-        wins(&self.people, place)
+        if self.is_picked { None } else { wins(&self.people, place) }
+    }
+}
+
+/// Whether two labels say the same of their item.
+fn is_same(one: &Label, other: &Label) -> bool {
+    match (&one.judgement, &other.judgement) {
+        (Judgement::Pair(_) | Judgement::Ranking(_), _) => one.judgement.ranks(None) == other.judgement.ranks(None),
+        (own, other) => own == other,
     }
 }
 

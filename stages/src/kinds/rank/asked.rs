@@ -2,7 +2,7 @@
 
 use super::heard::{self, Heard, Showing};
 use super::parameters::JudgeRanking;
-use crate::io::Io;
+use crate::io::{Interruption, Io};
 use crate::judge::asking::{self, Asker, HeardReply, JudgeQuestion};
 use crate::judge::endpoint::Endpoint;
 use crate::judge::hearing::{Hearing, JudgeReply};
@@ -82,11 +82,15 @@ fn criteria(parameters: &JudgeRanking) -> &[Criterion] {
 }
 
 /// Requests that `rank` will send to an endpoint, as far as they are known before it runs.
-pub const FORETELLING: Foretelling = Foretelling { items: "items", asked, of_row, all };
+pub const FORETELLING: Foretelling = Foretelling { items: "items", asked, budget, of_row, all };
 
 fn asked(parameters: &Value) -> Option<String> {
     let endpoint = JudgeRanking::deserialize(parameters).ok()?.endpoint?;
     Some(format!("{} at {}", endpoint.model, server::host(&endpoint.url)))
+}
+
+fn budget(parameters: &Value) -> Option<String> {
+    JudgeRanking::deserialize(parameters).ok()?.endpoint?.budget?.told()
 }
 
 /// Requests about a row with so many answers, if none is asked about twice.
@@ -132,7 +136,12 @@ pub fn hear<'a>(
     let total = questions.len();
     let folder = io.replies()?.to_owned();
     let asker = Asker::open(endpoint, io.secrets(), &folder, &questions)?;
+    // What is on its way is paid for: it is waited for, and kept.
+    io.defer_sigterm();
     let heard = asker.ask(&questions, |done| {
+        if io.is_to_stop() {
+            return Err(Interruption { step: None }.into());
+        }
         io.progress(done as u64, total as u64, "reply", || format!("{} at {}", endpoint.model, asker.host()))
     })?;
     let done = heard.iter().flatten().count();

@@ -36,7 +36,9 @@ pub fn items(parameters: &JudgeRanking, io: &Io, filter: &mut RowFilter) -> Resu
 /// They cannot be read, have another form, or are of other items.
 pub fn people(parameters: &JudgeRanking, io: &Io, items: &[WorkItem]) -> Result<Option<Vec<SaidItem>>> {
     let Some(path) = io.optional_input("people") else { return Ok(None) };
-    let said = said::read(path, Some(parameters.form)).context("compare the judge with people")?;
+    let mut said = said::read(path, Some(parameters.form)).context("compare the judge with people")?;
+    // What was picked for what it teaches tells nothing of how the judge does elsewhere.
+    said.retain(|said| !said.is_picked);
     if let Some(form) = said::form(&said).filter(|form| *form != parameters.form) {
         let (people, judge) = (form.name(), parameters.form.name());
         bail!(

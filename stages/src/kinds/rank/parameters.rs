@@ -128,8 +128,8 @@ pub fn misjudged(
 }
 
 /// There is one judge; and asking in one order alone is told.
-pub fn unconnected(parameters: &Value, is_connected: &dyn Fn(&str) -> bool) -> Vec<ParameterMistake> {
-    let mistake = match (has_endpoint(parameters), is_connected("judge")) {
+pub fn unconnected(parameters: &Value, connected: &[&str]) -> Vec<ParameterMistake> {
+    let mistake = match (has_endpoint(parameters), connected.contains(&"judge")) {
         (false, false) => {
             let message = "there is no judge: connect `judge`, or name an `endpoint: {url, model}`";
             Some(ParameterMistake::new("endpoint", message))

@@ -63,8 +63,8 @@ pub fn files(parameters: &Value) -> Vec<&'static str> {
 }
 
 /// The best answer is told by a reward.
-pub fn unconnected(parameters: &Value, is_connected: &dyn Fn(&str) -> bool) -> Vec<ParameterMistake> {
-    let lacks = parameters["keep"] == json!(KeepAnswers::Best) && !is_connected("reward");
+pub fn unconnected(parameters: &Value, connected: &[&str]) -> Vec<ParameterMistake> {
+    let lacks = parameters["keep"] == json!(KeepAnswers::Best) && !connected.contains(&"reward");
     let mistake = || ParameterMistake::new("keep", "`keep: best` needs a `reward` that tells which answer is best");
     lacks.then(mistake).into_iter().collect()
 }

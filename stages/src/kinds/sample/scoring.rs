@@ -12,7 +12,7 @@ pub const KIND: Kind = Kind {
     doc: "scores of drawn answers",
     ports: &[
         Port::one("answers", Accepts::Any, "what `draws` gave"),
-        Port::one("reward", Accepts::Reward, "what scores them"),
+        Port::one("reward", Accepts::Reward, "what scores them").many(),
     ],
     gives: Gives::Any,
     shares_worker: true,
