@@ -1,6 +1,7 @@
 //! The schedule, driven by made-up records: no files but the inputs, no processes, no store.
 
 mod classes;
+mod cluster;
 mod families;
 mod gates;
 mod holding;

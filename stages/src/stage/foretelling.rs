@@ -11,7 +11,7 @@ pub struct Foretelling {
     pub items: &'static str,
     /// The one who is asked, by the parameters; `None` if nobody is.
     pub asked: fn(&Value) -> Option<String>,
-    /// What may be spent in the whole, by the parameters, as people are told it.
+    /// The bound of what may be spent in the whole, by the parameters, as people are told it.
     pub budget: fn(&Value) -> Option<String>,
     /// The most requests about a row with so many answers, by the parameters.
     pub of_row: fn(&Value, usize) -> u64,
