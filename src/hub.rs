@@ -31,11 +31,12 @@ pub struct Snapshot {
     pub commit: String,
 }
 
-/// The repository of which a directory is a snapshot, as people call it: `owner/name`.
+/// The repository of which a directory is a snapshot, and the beginning of its commit, as people call it: `owner/name@0a1b2c3`.
 pub fn repository_of(snapshot: &Path) -> Option<String> {
     let snapshots = snapshot.parent().filter(|parent| parent.file_name().is_some_and(|name| name == "snapshots"))?;
     let folder = snapshots.parent()?.file_name()?.to_str()?;
-    Some(folder.strip_prefix("models--")?.replacen("--", "/", 1))
+    let commit: String = snapshot.file_name()?.to_str()?.chars().take(7).collect();
+    Some(format!("{}@{commit}", folder.strip_prefix("models--")?.replacen("--", "/", 1)))
 }
 
 /// The snapshot that the revision refers to on this machine, complete or not.

@@ -94,6 +94,16 @@ pub struct Stage {
     pub audit: bool,
 }
 
+impl Stage {
+    /// The names of the secrets that it needs: one that asks nobody (`offline`) needs no key.
+    pub fn needed_secrets(&self) -> &[String] {
+        match self.beside_key.get("endpoint.offline") == Some(&true.into()) {
+            true => &[],
+            false => &self.secrets,
+        }
+    }
+}
+
 impl Plan {
     /// The sources of a port as the file names them: `sft`, `rm_1@150`, `data/sft.jsonl`.
     pub fn sources(&self, input: &Input) -> Vec<ArtifactName> {

@@ -217,7 +217,12 @@ fn the_answers_of_an_evaluation_are_scored_by_another_judge_and_filtered() {
 ";
     let place = trained(below);
     place.write("words.tsv", "a\t1\n");
-    place.write("any.jsonl", "{\"regex\": \".\"}\n");
+    // Right of half of the prompts.
+    let row = |(at, line): (usize, &str)| {
+        let row: Value = serde_json::from_str(line).unwrap();
+        serde_json::json!({"prompt": row["prompt"], "regex": if at % 2 == 0 { "." } else { "^$" }}).to_string() + "\n"
+    };
+    place.write("any.jsonl", &place.read("data/heldout.jsonl").lines().enumerate().map(row).collect::<String>());
     // That its gate is closed is no matter of its answers.
     let events = run(&place, 3);
     let metrics = &events.outcome("scored")["metrics"];
@@ -225,12 +230,41 @@ fn the_answers_of_an_evaluation_are_scored_by_another_judge_and_filtered() {
     let scores = rows(&place, events.content("scored"), "scores.jsonl");
     assert_eq!(scores.len(), 12);
     let kept = rows(&place, events.content("scored"), "kept.jsonl");
-    assert!(!kept.is_empty() && kept.len() as f64 == (metrics["kept_share"].as_f64().unwrap() * 12.0).round());
-    assert_eq!(events.ending("learn"), "done");
+    let prompts = |rows: &[Value], is_kept: &dyn Fn(&Value) -> bool| -> Vec<Value> {
+        rows.iter().filter(|row| is_kept(row)).map(|row| row["prompt"].clone()).collect()
+    };
+    let above = prompts(&scores, &|row| row["score"][0].as_f64().unwrap() > 0.0);
+    assert!((1..12).contains(&above.len()), "{scores:?}");
+    assert_eq!(prompts(&kept, &|_| true), above);
+    assert_eq!((metrics["kept_share"].as_f64(), events.ending("learn")), (Some(above.len() as f64 / 12.0), "done"));
+    // A threshold above all scores is told where it is set, and where a stage has nothing to learn from.
+    write(&place, &below.replace("above: 0", "above: 7"));
+    let nothing = run(&place, 1);
+    let said = nothing
+        .of("noted")
+        .any(|event| word(&event["message"]).contains("no answer scores above 7, and the highest score is 1"));
+    let cause = nothing.outcome("learn").to_string();
+    assert!(said && cause.contains("take `scored:kept.jsonl`: it is empty"), "{cause}");
+    // A number of a row is no id: neither where it is measured, nor where it is scored.
+    let bare = |line: &str| {
+        let row: Value = serde_json::from_str(line).unwrap();
+        serde_json::json!({"prompt": row["prompt"]}).to_string() + "\n"
+    };
+    place.write("bare.jsonl", &place.read("data/heldout.jsonl").lines().map(bare).collect::<String>());
+    place.write(
+        "numbers.jsonl",
+        &(1..13).map(|id| format!("{{\"id\": \"{id}\", \"answer\": \"x\"}}\n")).collect::<String>(),
+    );
+    let numbered =
+        below.replace("data/heldout.jsonl", "bare.jsonl").replace("judge: any.jsonl", "judge: numbers.jsonl");
+    write(&place, &numbered.replace(", any.jsonl]", "]"));
+    let refused = place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr;
+    assert!(refused.contains("`numbers.jsonl` has no row for the prompt of row `1`"), "{refused}");
     for (wrong, said) in [
         ("evaluation: tuned", "gives a language model"),
         ("evaluation: measured, items: data/heldout.jsonl", "exclude each other"),
-        ("items: measured", "gives measurements only"),
+        ("items: measured", "`evaluation: measured` takes the answers of its model"),
+        ("items: 'measured:answers.jsonl'", "`evaluation: measured` takes the answers of its model"),
     ] {
         write(&place, &below.replace("evaluation: measured", wrong));
         let refused = place.run(&["check", "rlhf.yaml"]).expect_exit(2).stderr;
@@ -466,6 +500,9 @@ fn people_stand_above_a_judge_and_only_what_they_change_is_learned_anew() {
     assert!(learned(&place) == 1, "{:?}", rows(&place, twice.content("both"), "pairs.jsonl")[0]);
     let provenance = rows(&place, twice.content("both"), "provenance.jsonl");
     assert_eq!(provenance[0]["by"].as_array().unwrap().len(), 2, "{}", provenance[0]);
+    // What is known of people comes from all that they said, whatever makes one row.
+    let by_item = rows(&place, twice.content("both"), "by_item.jsonl");
+    assert_eq!(by_item[0]["labels"].as_array().unwrap().len(), 2, "{}", by_item[0]);
     // Three are changed.
     merging(&place, &[(0, "good"), (1, "good"), (2, "plain"), (3, "plain"), (4, "plain"), (5, "plain")]);
     run(&place, 0);

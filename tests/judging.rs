@@ -293,6 +293,11 @@ fn a_stage_waits_when_its_budget_is_spent_and_goes_on_where_it_was() {
     assert_eq!(server.requests(), 50);
     let status = place.run(&["status", "rlhf.yaml"]).expect_exit(0).stdout;
     assert!(status.contains("50 of 80 replies"), "{status}");
+    let notes = foretold(&place);
+    assert!(
+        notes[0].ends_with("its budget is 50 requests, of which 50 are spent: the stage will wait for a larger one, of at least 80 requests"),
+        "{notes:?}"
+    );
     write(&place, &server, ", budget: {requests: 80}", "", "");
     run(&place, 0);
     assert_eq!(server.requests(), 80);
@@ -330,23 +335,46 @@ fn replies_that_cannot_be_read_are_asked_for_again_and_then_seen() {
         }
     });
     items(&place, 0, 40);
-    write(&place, &server, "", "", "");
+    write(&place, &server, "", ", max_unparsed: 0.2", "");
+    let events = run(&place, 0);
+    // Each of the seven was asked three times in both orders, and one question once more.
+    assert_eq!(server.requests(), 33 * 2 + 7 * 6 + 2);
+    write(&place, &server, "", ", max_unparsed: 0.1", "");
     let failed = run(&place, 1);
     let cause = word(&failed.outcome("judged")["cause"]);
     assert!(
-        cause.contains("7 of 40 items have a reply that cannot be read (17.5 %, and `max_unparsed` allows 2.0 %)"),
+        cause.contains("no reply that can be read for") && cause.contains("`max_unparsed` allows 10.0 % of the items"),
         "{cause}"
     );
-    // Each of the seven was asked three times in both orders, and one question once more.
-    assert_eq!(server.requests(), 33 * 2 + 7 * 6 + 2);
-    write(&place, &server, "", ", max_unparsed: 0.2", "");
-    let events = run(&place, 0);
     assert_eq!(server.requests(), 33 * 2 + 7 * 6 + 2);
     assert_eq!((metric(&events, "unparsed"), metric(&events, "items")), (7.0 / 40.0, 33.0));
     let raw: Vec<Value> = rows(&place, &events, "replies.jsonl");
     assert_eq!(raw.iter().filter(|row| row["judgement"].is_null()).count(), 7);
     assert!(raw.iter().any(|row| row["replies"][0]["raw"] == "I will not judge people."));
     assert_eq!(rows(&place, &events, "pairs.jsonl").len(), 32);
+}
+
+#[test]
+fn a_judge_that_nobody_can_read_is_asked_no_longer_and_anew_when_a_person_wants_it() {
+    let place = place();
+    let is_mended = Arc::new(AtomicBool::new(false));
+    let mended = Arc::clone(&is_mended);
+    let server = Judge::start(move |asked| match mended.load(Ordering::Relaxed) {
+        true => better(asked),
+        false => says("{\"winner\": \"A\"}"),
+    });
+    items(&place, 0, 100);
+    write(&place, &server, "", "", "");
+    let failed = run(&place, 1);
+    let cause = word(&failed.outcome("judged")["cause"]);
+    assert!(cause.contains("and the others were not asked") && cause.contains("winner"), "{cause}");
+    let before = server.requests();
+    assert!(before < 300, "{before} of 600 requests");
+    is_mended.store(true, Ordering::Relaxed);
+    let again =
+        place.run(&["run", "rlhf.yaml", "--device", "cpu", "--json", "--force", "judged"]).expect_exit(0).events();
+    assert_eq!(metric(&again, "unparsed"), 0.0);
+    assert_eq!(server.requests(), before + 200);
 }
 
 #[test]
@@ -483,8 +511,19 @@ fn offline_asks_nobody_and_names_the_first_request_that_is_missing() {
     assert_eq!(server.requests(), 0);
     write(&place, &server, "", "", "");
     run(&place, 0);
-    write(&place, &server, ", offline: true", "", "");
-    assert_eq!(run(&place, 0).ending("judged"), "done");
+    // Nor is a key needed for that.
+    write(&place, &server, ", offline: true", "", "    secret: [JUDGE_KEY]\n");
+    let kept =
+        place.run(&["run", "rlhf.yaml", "--device", "cpu", "--json", "--force", "judged"]).expect_exit(0).events();
+    assert_eq!(kept.ending("judged"), "done");
+    items(&place, 0, 8);
+    assert_eq!(
+        foretold(&place),
+        [format!(
+            "asks nobody (`offline`), and lacks 6 replies of judge at {}: it would fail",
+            server.address.trim_start_matches("http://")
+        )]
+    );
     assert_eq!(server.requests(), 10);
 }
 
@@ -577,7 +616,7 @@ fn a_plan_tells_what_an_endpoint_may_cost_before_the_first_request() {
         "would ask judge at {host} for 40 replies: at most {bytes} tokens read and 2000 written, which costs at most {cost:.2};"
     );
     assert!(notes.len() == 1 && notes[0].starts_with(&said), "{notes:?}\n{said}");
-    assert!(notes[0].ends_with("; its budget is 100 requests, and when it is spent the stage waits"), "{notes:?}");
+    assert!(notes[0].ends_with("; its budget is 100 requests"), "{notes:?}");
     // What is kept costs nothing, and what is done is not asked about.
     assert!(foretold(&place).is_empty());
     items(&place, 0, 30);
@@ -595,8 +634,7 @@ fn a_plan_tells_what_an_endpoint_may_cost_before_the_first_request() {
     let made = "stages:\n  made: {kind: exec, from: {rows: items.jsonl}, with: {command: [cp, in/rows.jsonl, items.jsonl], outputs: [items.jsonl]}}\n";
     place.write("rlhf.yaml", &text.replace("stages:\n", made));
     let said = format!(
-        "would ask judge at {host}; for how many replies is known once `made` has run; its budget is 100 requests, and when it is \
-         spent the stage waits"
+        "would ask judge at {host}; for how many replies is known once `made` has run; its budget is 100 requests"
     );
     assert_eq!(foretold(&place), [said]);
 }

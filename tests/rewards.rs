@@ -122,6 +122,24 @@ fn several_rewards_are_added_up_by_their_weights() {
     assert_eq!((worked(&again, "apart"), worked(&again, "sum")), (0, 1));
 }
 
+#[test]
+fn a_command_that_is_asked_scores_none_after_a_run_was_stopped() {
+    let place = small("");
+    let slow = "  slow:\n    kind: reward\n    with: {command: \"trap '' TERM; cat > lines; echo x >> \\\"$CALLS\\\"; sleep 0.2; awk '{print 1}' lines\", env: {CALLS: \"CALLS_FILE\"}, batch: 1}\n";
+    let slow = slow.replace("CALLS_FILE", &place.at("calls").display().to_string());
+    write(&place, &[slow, eval("measured", "slow")].concat());
+    let calls = |place: &Place| fs::read_to_string(place.at("calls")).unwrap_or_default().lines().count();
+    let live = place.start(&["run", "rlhf.yaml", "--device", "cpu", "--json"]);
+    program::wait_for("some calls", || (calls(&place) >= 3).then_some(()));
+    live.signal(rustix::process::Signal::INT);
+    assert_eq!(live.end().0, Some(130));
+    place.wait_for_silence();
+    let before = calls(&place);
+    run(&place, 0);
+    let all = calls(&place);
+    assert!(before < all, "{before} {all}");
+}
+
 /// A command that notes each call, and scores an answer by the length of its line.
 fn counting(place: &Place, more: &str) -> String {
     let command = "cat > lines; wc -l < lines >> \\\"$CALLS\\\"; awk -f in/score.awk lines";

@@ -88,7 +88,8 @@ fn ports(kind: &Kind) -> Sheet {
             Accepts::Tokenizer => "tokenizer",
             Accepts::Data(_) => "data",
             Accepts::Criteria => "criteria",
-            Accepts::Evaluation | Accepts::ModelAnswers => "evaluation",
+            Accepts::Evaluation => "evaluation with a baseline",
+            Accepts::ModelAnswers => "evaluation",
             Accepts::Any => "anything",
         };
         let takes = if port.takes_many { format!("{takes}, or a list") } else { takes.to_owned() };

@@ -2,8 +2,8 @@
 
 use super::refusal::refused;
 use crate::event::{Event, Outcome};
+use crate::plan::Plan;
 use crate::plan::selection::Selection;
-use crate::plan::{Plan, Stage};
 use crate::run;
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,10 +34,8 @@ pub fn check(
     taken: &BTreeMap<String, OsString>,
 ) -> Result<()> {
     let mut missing = Vec::new();
-    // A judge that asks nobody needs no key.
-    let asks = |stage: &&Stage| stage.beside_key.get("endpoint.offline") != Some(&true.into());
-    for stage in plan.stages.iter().filter(asks) {
-        for name in &stage.secrets {
+    for stage in &plan.stages {
+        for name in stage.needed_secrets() {
             let value = taken.get(name).cloned().or_else(|| std::env::var_os(name));
             if let Some(objection) = stages::secret::objection(value.as_deref()) {
                 missing.push((stage.name.as_str(), name, objection));

@@ -151,13 +151,13 @@ tests:
 ",
         expect![[r#"
             promoted: pass, candidate carries
-              require pass: mean_score 0.62 > incumbent.mean_score 0.6 (by 0.02); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does
+              require pass: mean_score 0.62 > incumbent.mean_score 0.6 (by 0.02); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does
               require pass: win_rate(sft over changed) 0.598 [60 win, 40 loss, 2 tie changed, 98 tie unchanged] > 0.5 (by 0.09804; 95 % interval -0.0027 to 0.19: within noise; two-sided p 0.057)
             against both: pass, candidate carries
-              require pass: mean_score 0.62 > incumbent.mean_score 0.6 (by 0.02; 95 % interval -0.044 to 0.084: within noise; two-sided p 0.39); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does
+              require pass: mean_score 0.62 > incumbent.mean_score 0.6 (by 0.02; 95 % interval -0.044 to 0.084: within noise; two-sided p 0.39); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does
               require pass: win_rate(sft over changed) 0.75 [3 win, 1 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.25; 95 % interval -0.31 to 0.49: within noise; two-sided p 0.63)
             nothing changed: unsure, incumbent carries
-              require pass: mean_score 0.62 > incumbent.mean_score 0.6 (by 0.02); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does
+              require pass: mean_score 0.62 > incumbent.mean_score 0.6 (by 0.02); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does
               require unsure: win_rate(sft over changed) ? > 0.5 (win_rate(sft over changed): none of 9 texts changed, so none won or lost)
             means alone do not win: error, nothing carries
               require error: mean_score ? > incumbent.mean_score 0.6 (`mean_score` was not measured)
@@ -189,9 +189,9 @@ tests:
 ",
         expect![[r#"
             columns: pass, candidate carries
-              require pass: mean_score 1.25 > sft.mean_score 0.75 (by 0.5; 95 % interval -5.9 to 6.9: within noise; two-sided p 0.5); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does
+              require pass: mean_score 1.25 > sft.mean_score 0.75 (by 0.5; 95 % interval -5.9 to 6.9: within noise; two-sided p 0.5); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does
             rows, under the name of the eval: fail, nothing carries
-              require fail: mean_score 0.375 is not > sft.mean_score 0.7 (short by 0.325); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does
+              require fail: mean_score 0.375 is not > sft.mean_score 0.7 (short by 0.325); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does
             an item without its score: error, nothing carries
               require error: mean_score ? > sft.mean_score 0.75 (`mean_score` is null: it came out as no finite number)
         "#]],

@@ -711,8 +711,11 @@ fn the_environment_means_what_it_means_to_the_python_library() {
 #[test]
 fn a_snapshot_is_called_by_its_repository() {
     let name = |path: &str| super::repository_of(std::path::Path::new(path));
-    assert_eq!(name("/c/models--llm-jp--llm-jp-3-150m/snapshots/0a1b").as_deref(), Some("llm-jp/llm-jp-3-150m"));
-    assert_eq!(name("/c/models--gpt2/snapshots/0a1b").as_deref(), Some("gpt2"));
+    assert_eq!(
+        name("/c/models--llm-jp--llm-jp-3-150m/snapshots/0a1b2c3d4e").as_deref(),
+        Some("llm-jp/llm-jp-3-150m@0a1b2c3")
+    );
+    assert_eq!(name("/c/models--gpt2/snapshots/0a1b").as_deref(), Some("gpt2@0a1b"));
     assert_eq!(name("/c/models/gpt2"), None);
     assert_eq!(name("/c/datasets--o--n/snapshots/0a1b"), None);
 }

@@ -1,8 +1,9 @@
 //! Files with right answers, beside the prompts that they are to know: a prompt without a row is found before anything runs.
 
 use super::draft::Draft;
-use super::source::{Source, data_text};
+use super::source::{Input, Source, data_text};
 use crate::diagnostic::Diagnostic;
+use formats::data::DataRows;
 use stages::reward;
 use stages::stage::Accepts;
 use std::collections::BTreeMap;
@@ -22,8 +23,7 @@ pub fn check(drafts: &[Draft], may_skip: u64, mistakes: &mut Vec<Diagnostic>) {
                 if !file.is_file() {
                     continue;
                 }
-                for data in &draft.inputs {
-                    let Some(Accepts::Data(rows)) = accepts(&data.port) else { continue };
+                for (rows, data) in scored(draft, drafts) {
                     let files = data.files();
                     if files.is_empty() {
                         continue;
@@ -45,4 +45,21 @@ pub fn check(drafts: &[Draft], may_skip: u64, mistakes: &mut Vec<Diagnostic>) {
             }
         }
     }
+}
+
+/// The data whose answers a stage has scored: its own, and those of an evaluation that it reads.
+fn scored<'a>(draft: &'a Draft, drafts: &'a [Draft]) -> Vec<(DataRows, &'a Input)> {
+    let Some(kind) = draft.kind else { return Vec::new() };
+    let mut found = Vec::new();
+    for input in &draft.inputs {
+        match kind.port(&input.port).map(|port| port.accepts) {
+            Some(Accepts::Data(rows)) => found.push((rows, input)),
+            Some(Accepts::ModelAnswers) => {
+                let measuring = input.sources.iter().filter_map(Source::stage);
+                found.extend(measuring.flat_map(|stage| scored(&drafts[stage], drafts)));
+            }
+            _ => {}
+        }
+    }
+    found
 }

@@ -179,7 +179,8 @@ pub fn stage_source(
         if !is_good {
             let name = &lookup.spec.stages[stage].name.value;
             let message = format!("`{name}` (kind `{}`) gives {}", given.name, gift(given.gives));
-            let help = wanted(port, (given.gives == Gives::Any).then_some(name));
+            let help = by_answers(id, given, name, lookup)
+                .unwrap_or_else(|| wanted(port, (given.gives == Gives::Any).then_some(name)));
             mistakes.push(Diagnostic::error(source.span, message).help(help));
             return None;
         }
@@ -190,6 +191,12 @@ pub fn stage_source(
 /// Whether a stage of the kind leaves the rows that it measured.
 fn measures(kind: &Kind) -> bool {
     matches!(kind.work, Work::Measure(_))
+}
+
+/// Help where a stage has another port that reads the answers which a given stage has measured.
+fn by_answers(id: StageId, given: &Kind, name: &str, lookup: &SourceLookup) -> Option<String> {
+    let port = lookup.kinds[id]?.ports.iter().find(|port| port.accepts == Accepts::ModelAnswers)?;
+    answers(given).then(|| format!("`{}: {name}` takes the answers of its model", port.name))
 }
 
 /// Whether a stage of the kind has its model answer.
@@ -218,7 +225,9 @@ pub fn file_source(
     let gives_nothing = |kind: &&'static Kind| kind.gives == Gives::Nothing && !(is_read && measures(kind));
     if let Some(given) = lookup.kinds[stage].filter(gives_nothing) {
         let message = format!("`{name}` (kind `{}`) gives {}", given.name, gift(given.gives));
-        mistakes.push(Diagnostic::error(source.span, message).help("a file is taken from a stage that makes files"));
+        let help = by_answers(id, given, name, lookup);
+        let help = help.unwrap_or_else(|| "a file is taken from a stage that makes files".to_owned());
+        mistakes.push(Diagnostic::error(source.span, message).help(help));
         return None;
     }
     if data::is_pattern(Path::new(path)) {

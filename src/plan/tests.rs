@@ -191,7 +191,7 @@ stages:
             25 |       judge: eval
                |              ^^^^
                |
-               = help: no level of confidence helps against that: train a second reward model, with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
+               = help: no level of confidence helps against that: take a second reward, such as a reward model with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
 
         "#]],
     );
@@ -613,7 +613,7 @@ fn a_stage_waits_for_the_reward_that_judges_it_and_for_no_further_one() {
             10 |     gate: {judge: late, require: mean_score > incumbent.mean_score, on_fail: keep}
                |                   ^^^^
                |
-               = help: no level of confidence helps against that: train a second reward model, with its own data and seed, let a second stage like `late` score by it, `judge: [late, second]`, and require both: `late.mean_score > late.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
+               = help: no level of confidence helps against that: take a second reward, such as a reward model with its own data and seed, let a second stage like `late` score by it, `judge: [late, second]`, and require both: `late.mean_score > late.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
 
             warning: `rm_2` repeats `rm_1` when the gate of `ppo_1` keeps the incumbent
               --> rlhf.yaml:11:3

@@ -63,7 +63,7 @@ fn warning(drafts: &[Draft], faults: &[SharedYardstick]) -> Option<Diagnostic> {
         "`{judge_name}` scores by `{reward}`, which trained the candidate of the gate of `{gate_name}`{others}: a better \
          score may be its loophole"
     );
-    let second = "no level of confidence helps against that: train a second reward model, with its own data and seed";
+    let second = "no level of confidence helps against that: take a second reward, such as a reward model with its own data and seed";
     let columns = measure(&drafts[*judge]).and_then(|measure| measure.columns.as_ref());
     let [metric, metric_2] = [1, 2].map(|input| columns.map_or_else(String::new, |columns| columns.of_input(input)));
     let help = match judge == gate {
@@ -126,7 +126,7 @@ impl Lesson<'_> {
             _ => format!(" (`{}` and `{}`, checkpoints of one stage)", names[0], names[1]),
         };
         format!(
-            "the reward model that trained the candidate scores it here{which}: a better score may be its loophole; no level \
+            "the reward that trained the candidate scores it here{which}: a better score may be its loophole; no level \
              helps against that, another judge does"
         )
     }

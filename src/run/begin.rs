@@ -185,7 +185,8 @@ impl Run<'_> {
         let host = Host {
             device,
             gpus,
-            secrets: stage.secrets.clone(),
+            secrets: stage.needed_secrets().to_vec(),
+            is_forced: self.is_forced(&request),
             audit: stage.audit,
             replies: stage.kind.keeps_replies().then(|| replies(&self.options.store)).transpose()?,
             parameters: stage.beside_key.clone(),

@@ -9,27 +9,24 @@ use crate::schedule::Request;
 use anyhow::{Context, Result};
 use formats::data::{self, RowFilter};
 use stages::io::{Host, Io};
-use stages::stage::{AskedTotals, Call, Foretelling, Work, put_back};
+use stages::server::Budget;
+use stages::stage::{AskedTotals, Call, Foretelling, ForetoldServer, Work, put_back};
 use std::fs;
 
 impl Run<'_> {
     /// Tells what an action that would run will ask for: its items are there.
     pub fn foretell(&mut self, request: &Request) -> Result<()> {
         let stage = &self.plan.stages[request.stage];
-        let Some(AskedServer { foretelling, who, budget }) =
-            asked(stage).filter(|_| self.options.foretells && request.part.is_none())
+        let Some((foretelling, server)) = asked(stage).filter(|_| self.options.foretells && request.part.is_none())
         else {
             return Ok(());
         };
         self.foretold.push(request.stage);
         let message = match self.totals(stage, foretelling, request) {
-            Ok(AskedTotals { kept, requests: 0, .. }) => {
-                return self.note(request, format!("would ask {who} for nothing: all {kept} replies are kept"));
-            }
-            Ok(totals) => told(&who, &totals),
-            Err(error) => format!("would ask {who}, and how often is not known: {error:#}"),
+            Ok(totals) => told(&server, &totals),
+            Err(error) => format!("would ask {}, and how often is not known: {error:#}", server.name),
         };
-        self.note(request, message + &budget)
+        self.note(request, message)
     }
 
     fn totals(&self, stage: &Stage, foretelling: &Foretelling, request: &Request) -> Result<AskedTotals> {
@@ -62,7 +59,9 @@ impl Run<'_> {
         let stage = &self.plan.stages[id];
         let would_run = matches!(outcome, Outcome::WouldRun { .. });
         let is_asked = self.options.foretells && would_run && !self.foretold.contains(&id);
-        let Some(AskedServer { foretelling, who, budget }) = asked(stage).filter(|_| is_asked) else { return Ok(()) };
+        let Some((foretelling, server)) = asked(stage).filter(|(_, server)| is_asked && !server.is_offline) else {
+            return Ok(());
+        };
         let input = stage.inputs.iter().find(|input| input.port == foretelling.items);
         let makers: Vec<&Stage> = input
             .into_iter()
@@ -76,7 +75,7 @@ impl Run<'_> {
             [maker] => self.most_made(maker),
             _ => None,
         };
-        let parameters = stage.parameters.value();
+        let (parameters, who) = (stage.parameters.value(), &server.name);
         let message = match bound {
             Some((rows, answers)) => {
                 let most = rows as u64 * (foretelling.of_row)(&parameters, answers);
@@ -87,7 +86,7 @@ impl Run<'_> {
             }
             None => format!("would ask {who}; for how many replies is known once {names} has run"),
         };
-        self.tell(Event::Noted { stage: stage.name.clone(), part: None, message: message + &budget })
+        self.tell(Event::Noted { stage: stage.name.clone(), part: None, message: message + &budget(&server.budget) })
     }
 
     /// The rows that a stage makes which draws answers, and the most answers in each, if its prompts are there.
@@ -104,32 +103,42 @@ impl Run<'_> {
     }
 }
 
-/// The one whom a stage asks.
-struct AskedServer {
-    foretelling: &'static Foretelling,
-    who: String,
-    /// The end of the sentence: what may be spent.
-    budget: String,
-}
-
-fn asked(stage: &Stage) -> Option<AskedServer> {
+fn asked(stage: &Stage) -> Option<(&'static Foretelling, ForetoldServer)> {
     let foretelling = stage.kind.foretells?;
     let mut parameters = stage.parameters.value();
     put_back(&mut parameters, &stage.beside_key);
-    let who = (foretelling.asked)(&parameters)?;
-    let budget = (foretelling.budget)(&parameters);
-    let budget =
-        budget.map_or_else(String::new, |most| format!("; its budget is {most}, and when it is spent the stage waits"));
-    Some(AskedServer { foretelling, who, budget })
+    Some((foretelling, (foretelling.asked)(&parameters)?))
 }
 
-fn told(asked: &str, totals: &AskedTotals) -> String {
-    let AskedTotals { kept, requests, most, cost } = totals;
+/// The end of a sentence about what will be asked for: what may be spent.
+fn budget(budget: &Budget) -> String {
+    budget.told().map_or_else(String::new, |most| format!("; its budget is {most}"))
+}
+
+fn told(server: &ForetoldServer, totals: &AskedTotals) -> String {
+    let ForetoldServer { name, budget: bounds, is_offline } = server;
+    let AskedTotals { kept, spent, requests, most, cost } = totals;
+    if *requests == 0 {
+        return format!("would ask {name} for nothing: all {kept} replies are kept");
+    }
+    if *is_offline {
+        return format!("asks nobody (`offline`), and lacks {requests} replies of {name}: it would fail");
+    }
     let kept = if *kept > 0 { format!(" ({kept} more are kept)") } else { String::new() };
     let cost = cost.map_or_else(String::new, |cost| format!(", which costs at most {cost:.2}"));
+    let all = spent + requests;
+    let left = match bounds.requests {
+        Some(most) if all > most => {
+            format!(", of which {spent} are spent: the stage will wait for a larger one, of at least {all} requests")
+        }
+        _ if bounds.told().is_some() && *spent > 0 => format!(", of which {spent} requests are spent"),
+        _ => String::new(),
+    };
     format!(
-        "would ask {asked} for {requests} replies{kept}: at most {} tokens read and {} written{cost}; more where a reply cannot be read, \
-         or a try fails",
-        most.prompt_tokens, most.completion_tokens
+        "would ask {name} for {requests} replies{kept}: at most {} tokens read and {} written{cost}; more where a reply cannot be read, \
+         or a try fails{}{left}",
+        most.prompt_tokens,
+        most.completion_tokens,
+        budget(bounds)
     )
 }

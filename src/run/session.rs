@@ -31,7 +31,7 @@ impl ExecutionOptions {
     /// The secrets of a stage, by name.
     pub fn secrets_of(&self, stage: &Stage) -> Vec<(String, OsString)> {
         let value = |name: &String| Some((name.clone(), self.secrets.get(name)?.clone()));
-        stage.secrets.iter().filter_map(value).collect()
+        stage.needed_secrets().iter().filter_map(value).collect()
     }
 }
 

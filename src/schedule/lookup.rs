@@ -16,6 +16,7 @@ use crate::plan::{ArtifactName, Input, Pin, Plan, Source, Stage, StageId};
 use cache::{Content, Digest};
 pub use people::LabelsThere;
 use stages::io::{CalledReward, Shortfall};
+use stages::stage::Accepts;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -321,7 +322,13 @@ impl<'a> Lookup<'a> {
 
     /// All that is connected to a port.
     pub fn input(&mut self, input: &Input) -> Step<ActionInput> {
-        let mut contents = self.artifacts(input)?.into_iter().map(|artifact| artifact.content);
+        let artifacts = self.artifacts(input)?;
+        let reads_rows =
+            self.stage().kind.port(&input.port).is_some_and(|port| matches!(port.accepts, Accepts::Data(_)));
+        if let Some(empty) = artifacts.iter().find(|artifact| reads_rows && is_empty(&artifact.content)) {
+            return fails(format!("take `{}`: it is empty, there is no row for `{}`", empty.label, input.port));
+        }
+        let mut contents = artifacts.into_iter().map(|artifact| artifact.content);
         if !input.readings.is_empty() {
             let rows = input.readings.iter().map(|reading| RowsInput {
                 files: contents.by_ref().take(reading.sources).collect(),
@@ -418,6 +425,11 @@ impl<'a> Lookup<'a> {
             None => fails(format!("find what `{}` gave: it has not ended yet", self.plan.stages[id].name)),
         }
     }
+}
+
+/// Whether it is a file without a byte.
+fn is_empty(content: &Content) -> bool {
+    matches!(content, Content::File { blob, .. } if *blob == Digest::of(b""))
 }
 
 pub fn keyed(action: Action) -> Step<KeyedAction> {

@@ -69,7 +69,7 @@ pub fn as_far_as_known(lookup: &mut Lookup) -> Vec<Event> {
 /// The row of a stage that measures itself (`exec`) and declares the headline of a study. The counts are its own claim,
 /// and only it knows what they were counted against.
 pub fn reported_row(lookup: &Lookup, end: &StageEnd) -> Option<Event> {
-    let stage = lookup.stage();
+    let stage = Some(lookup.stage()).filter(|stage| stage.kind.is_command())?;
     study_columns(|name| stage.metrics.iter().any(|metric| metric.name == name))?;
     let candidate = end.record.as_ref()?.last();
     let count = |name: &str| {

@@ -87,6 +87,9 @@ impl Parameters for AnswerReading {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ModelAnswer {
     pub id: String,
+    /// Whether its row had no `id`: then it is a number that no other file knows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_numbered: bool,
     pub prompt: String,
     pub text: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,8 +123,8 @@ impl AskedAnswer {
     /// The question with this one answer.
     pub fn question(self) -> AnsweredQuestion {
         let prompt = self.prompt();
-        let ModelAnswer { id, text, prompt_group: group, subset, .. } = self.answer;
-        AnsweredQuestion { id, has_written_id: true, group, subset, prompt, answers: vec![text], ranks: None }
+        let ModelAnswer { id, is_numbered, text, prompt_group: group, subset, .. } = self.answer;
+        AnsweredQuestion { id, has_written_id: !is_numbered, group, subset, prompt, answers: vec![text], ranks: None }
     }
 
     /// The prompt as its row has it.
@@ -205,6 +208,7 @@ impl Respondent {
             let (prompt, prompt_ids) = (&self.prompts[*row], &self.ids[*row]);
             Ok(ModelAnswer {
                 id: prompt.id.clone(),
+                is_numbered: !prompt.has_written_id,
                 prompt: prompt.prompt.to_string(),
                 text: artifact.tokenizer.decode_answer(prompt_ids, &answer.ids)?,
                 prompt_group: prompt.group.clone(),

@@ -150,6 +150,11 @@ impl Io {
         self.host.audit
     }
 
+    /// Whether a person wants the action executed again.
+    pub fn is_forced(&self) -> bool {
+        self.host.is_forced
+    }
+
     /// The number of bad rows that may be left out of the data files.
     pub fn may_skip(&self) -> u64 {
         self.host.skip_bad_rows

@@ -10,7 +10,7 @@ mod parameters;
 mod synonyms;
 
 pub use actions::{AskingActions, DrawActions, Measure, ModelComparison, Part, PartInput, StudyColumn, StudyColumns};
-pub use foretelling::{AskedTotals, Foretelling};
+pub use foretelling::{AskedTotals, Foretelling, ForetoldServer};
 pub use lookalikes::lookalike;
 pub use parameters::{
     ParameterMistake, Parameters, Parse, above_zero, at_least_one, did_you_mean, is_share, is_variable, nearest,

@@ -15,6 +15,6 @@ pub enum Stop {
 /// Says that the run was told to stop.
 pub fn tell_interrupted() {
     terminal::remark(
-        "\ninterrupted: running stages write a checkpoint and stop; a second interrupt ends them at once\n",
+        "\ninterrupted: running stages write a checkpoint or wait for what they have asked a server for, and stop; a second interrupt ends them at once\n",
     );
 }

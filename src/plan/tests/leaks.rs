@@ -58,7 +58,7 @@ fn prompts_from_which_was_learned_and_on_which_is_measured_are_counted() {
             8 |   ppo: {kind: ppo, from: {policy: sft, reward: rm_1, prompts: ./prompts.jsonl}, gate: {judge: eval, require: mean_score > 0}}
               |                                                                                               ^^^^
               |
-              = help: no level of confidence helps against that: train a second reward model, with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
+              = help: no level of confidence helps against that: take a second reward, such as a reward model with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
 
         "#]],
     );

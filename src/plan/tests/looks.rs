@@ -40,7 +40,7 @@ fn gates_that_look_at_one_file_are_told_to_declare_it() {
             6 |   ppo_1: {kind: ppo, from: {policy: sft, reward: rm_1, prompts: ./prompts.jsonl}, gate: {judge: eval, require: mean_score > incumbent...
               |                                                                                                 ^^^^
               |
-              = help: no level of confidence helps against that: train a second reward model, with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
+              = help: no level of confidence helps against that: take a second reward, such as a reward model with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
 
             warning: 2 gates look at heldout.jsonl (`ppo_1`, `ppo_2`): where no candidate is better, some false promotion happens in 10 % of such runs
              --> rlhf.yaml:6:146
@@ -75,7 +75,7 @@ fn declared_looks_are_silent() {
             6 |   ppo_1: {kind: ppo, from: {policy: sft, reward: rm_1, prompts: ./prompts.jsonl}, gate: {judge: eval, require: mean_score > incumbent...
               |                                                                                                 ^^^^
               |
-              = help: no level of confidence helps against that: train a second reward model, with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
+              = help: no level of confidence helps against that: take a second reward, such as a reward model with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
 
         "#]],
     );
@@ -122,7 +122,7 @@ fn the_last_gate_is_warned_of_prompts_by_which_was_chosen_before() {
             6 |   ppo_1: {kind: ppo, from: {policy: sft, reward: rm_1, prompts: ./prompts.jsonl}, gate: {judge: eval, require: mean_score > incumbent...
               |                                                                                                 ^^^^
               |
-              = help: no level of confidence helps against that: train a second reward model, with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
+              = help: no level of confidence helps against that: take a second reward, such as a reward model with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
 
             warning: `last` scores by `rm_1`, which trained the candidate of the gate of `last`: a better score may be its loophole
              --> rlhf.yaml:8:101
@@ -130,7 +130,7 @@ fn the_last_gate_is_warned_of_prompts_by_which_was_chosen_before() {
             8 |   last: {kind: eval, from: {policy: ppo_2, reward: rm_1, prompts: ./heldout.jsonl, baseline: base}, gate: mean_score > 0 with 95% con...
               |                                                                                                     ^^^^
               |
-              = help: no level of confidence helps against that: train a second reward model, with its own data and seed, add it to `reward`, and require both: `mean_score > base.mean_score and mean_score_2 > base.mean_score_2`
+              = help: no level of confidence helps against that: take a second reward, such as a reward model with its own data and seed, add it to `reward`, and require both: `mean_score > base.mean_score and mean_score_2 > base.mean_score_2`
 
             warning: the gate of `ppo_1` has chosen by heldout.jsonl before, without confidence: what this one sees there may be the luck of that choice
              --> rlhf.yaml:8:122
@@ -165,7 +165,7 @@ fn too_few_declared_looks_and_a_gate_that_declares_none_are_told() {
         6 |   ppo_1: {kind: ppo, from: {policy: sft, reward: rm_1, prompts: ./prompts.jsonl}, gate: {judge: eval, require: mean_score > incumbent...
           |                                                                                                 ^^^^
           |
-          = help: no level of confidence helps against that: train a second reward model, with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
+          = help: no level of confidence helps against that: take a second reward, such as a reward model with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
 
         warning: 2 gates look at heldout.jsonl (`ppo_1`, `ppo_2`), and 1 look is declared: the last ones have nothing left to spend
          --> rlhf.yaml:6:146
@@ -195,7 +195,7 @@ fn too_few_declared_looks_and_a_gate_that_declares_none_are_told() {
         6 |   ppo_1: {kind: ppo, from: {policy: sft, reward: rm_1, prompts: ./prompts.jsonl}, gate: {judge: eval, require: mean_score > incumbent...
           |                                                                                                 ^^^^
           |
-          = help: no level of confidence helps against that: train a second reward model, with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
+          = help: no level of confidence helps against that: take a second reward, such as a reward model with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
 
         warning: other gates declare how often they look at heldout.jsonl, and `ppo_2` does not: it spends a whole level beside theirs
          --> rlhf.yaml:7:148

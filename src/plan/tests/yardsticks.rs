@@ -37,7 +37,7 @@ fn a_judge_by_the_reward_model_that_trained_the_candidate_is_told_once() {
             6 |   ppo: {kind: ppo, from: {policy: sft, reward: rm_1, prompts: ./prompts.jsonl}, gate: {judge: eval, require: mean_score > incumbent.m...
               |                                                                                               ^^^^
               |
-              = help: no level of confidence helps against that: train a second reward model, with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
+              = help: no level of confidence helps against that: take a second reward, such as a reward model with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
 
             warning: `last` scores by `rm_1`, which trained the candidate of the gate of `last`: a better score may be its loophole
              --> rlhf.yaml:8:114
@@ -45,7 +45,7 @@ fn a_judge_by_the_reward_model_that_trained_the_candidate_is_told_once() {
             8 |   last: {kind: eval, from: {policy: again, reward: [rm_1, ./gold.txt], prompts: ./heldout.jsonl, baseline: sft}, gate: mean_score > 0}
               |                                                                                                                  ^^^^
               |
-              = help: no level of confidence helps against that: train a second reward model, with its own data and seed, add it to `reward`, and require both: `mean_score > sft.mean_score and mean_score_2 > sft.mean_score_2`
+              = help: no level of confidence helps against that: take a second reward, such as a reward model with its own data and seed, add it to `reward`, and require both: `mean_score > sft.mean_score and mean_score_2 > sft.mean_score_2`
 
         "#]],
     );
@@ -104,7 +104,7 @@ fn what_trained_the_model_that_is_compared_with_does_not_count() {
         9 |   again: {kind: ppo, from: {policy: ppo, reward: rm_2, prompts: ./prompts.jsonl}, gate: {judge: eval, require: win_rate(sft over chan...
           |                                                                                                 ^^^^
           |
-          = help: no level of confidence helps against that: train a second reward model, with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
+          = help: no level of confidence helps against that: take a second reward, such as a reward model with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
 
     "#]],
     );
@@ -128,7 +128,7 @@ fn a_reward_model_trains_through_the_rows_that_it_labelled() {
         10 |   dpo: {kind: dpo, from: {policy: sft, data: label:pairs.jsonl}, gate: {judge: eval, require: mean_score > incumbent.mean_score}}
            |                                                                                ^^^^
            |
-           = help: no level of confidence helps against that: train a second reward model, with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
+           = help: no level of confidence helps against that: take a second reward, such as a reward model with its own data and seed, let a second stage like `eval` score by it, `judge: [eval, second]`, and require both: `eval.mean_score > eval.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
 
     "#]],
     );
@@ -154,7 +154,7 @@ fn a_file_is_one_yardstick_however_it_is_written() {
         11 |     gate: {judge: gold, require: mean_score > incumbent.mean_score}
            |                   ^^^^
            |
-           = help: no level of confidence helps against that: train a second reward model, with its own data and seed, let a second stage like `gold` score by it, `judge: [gold, second]`, and require both: `gold.mean_score > gold.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
+           = help: no level of confidence helps against that: take a second reward, such as a reward model with its own data and seed, let a second stage like `gold` score by it, `judge: [gold, second]`, and require both: `gold.mean_score > gold.incumbent.mean_score and second.mean_score > second.incumbent.mean_score`
 
     "#]],
     );

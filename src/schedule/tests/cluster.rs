@@ -56,7 +56,7 @@ fn layers(layers: usize, width: usize) -> String {
             }
         };
         text += &format!(
-            "  l{layer}_${{k}}: {{kind: exec, for: {{k: 1..{width}}}, from: {from}, with: {{command: ['true', '{layer}', '${{k}}']}}}}\n"
+            "  l{layer}_${{k}}: {{kind: exec, for: {{k: 1..{width}}}, from: {from}, with: {{command: ['true', 'l{layer}', 'k${{k}}']}}}}\n"
         );
     }
     text

@@ -121,7 +121,7 @@ fn the_best_of_several_stages_is_one_of_them_under_another_name() {
           eval | prompt 0: sft 0 / ppo_2 0
           eval | prompt 1: sft 1 / ppo_2 1
           eval | prompt 2: sft 2 / ppo_2 2
-        eval pass: mean_score 0.6 > 0 (by 0.6); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> eval_policy
+        eval pass: mean_score 0.6 > 0 (by 0.6); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> eval_policy
     "#]].assert_eq(&told_lines(&seeds("mean_score > 0"), &scores(), &mut memory, is_of_choice));
 }
 
@@ -134,7 +134,7 @@ fn the_best_of_several_stages_is_held_against_the_level_divided_by_all_of_them()
         expect![[r#"
         eval_policy pass: highest mean_score: ppo_2 0.6 (ppo_1 0.4, ppo_3 0.5) -> ppo_2
         eval_policy done
-        eval unsure: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] is not surely > 0.5 with 80% confidence (by 0.5; above -0.0945 and below 0.5, each at 93.33 %; p 0.12 against 0.2/3; sign test, 3 changed answers); the first look at heldout.jsonl; the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> nothing
+        eval unsure: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] is not surely > 0.5 with 80% confidence (by 0.5; above -0.0945 and below 0.5, each at 93.33 %; p 0.12 against 0.2/3; sign test, 3 changed answers); the first look at heldout.jsonl; the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> nothing
         eval stopped
     "#]],
     );
@@ -145,7 +145,7 @@ fn the_best_of_several_stages_is_held_against_the_level_divided_by_all_of_them()
         expect![[r#"
             eval_policy pass: highest mean_score: ppo_2 0.6 (ppo_1 0.4); `ppo_3` failed -> ppo_2
             eval_policy done
-            eval unsure: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] is not surely > 0.5 with 80% confidence (by 0.5; above -0.0945 and below 0.5, each at 93.33 %; p 0.12 against 0.2/3; sign test, 3 changed answers); the first look at heldout.jsonl; the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> nothing
+            eval unsure: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] is not surely > 0.5 with 80% confidence (by 0.5; above -0.0945 and below 0.5, each at 93.33 %; p 0.12 against 0.2/3; sign test, 3 changed answers); the first look at heldout.jsonl; the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> nothing
             eval stopped
         "#]],
     );
@@ -156,7 +156,7 @@ fn the_best_of_several_stages_is_held_against_the_level_divided_by_all_of_them()
     let mut memory = Memory::default();
     let is_end = |line: &str| line.starts_with("eval ") && !line.contains(" runs");
     expect![[r#"
-        eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 with 80% confidence (by 0.5; at least 0.0848 at 80 %; p 0.12; sign test, 3 changed answers); the first look at heldout.jsonl; the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> eval_policy
+        eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 with 80% confidence (by 0.5; at least 0.0848 at 80 %; p 0.12; sign test, 3 changed answers); the first look at heldout.jsonl; the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> eval_policy
         eval done
     "#]].assert_eq(&told_lines(&elsewhere, &scores(), &mut memory, is_end));
 }
@@ -185,7 +185,7 @@ fn the_luck_of_the_best_checkpoint_is_seen_by_whoever_measures_it_on_the_same_pr
     let mut memory = Memory::default();
     let is_end = |line: &str| line.starts_with("eval ") && !line.contains(" runs");
     expect![[r#"
-        eval unsure: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] is not surely > 0.5 with 80% confidence (by 0.5; above -0.0945 and below 0.5, each at 93.33 %; p 0.12 against 0.2/3; sign test, 3 changed answers); the first look at heldout.jsonl; the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> nothing
+        eval unsure: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] is not surely > 0.5 with 80% confidence (by 0.5; above -0.0945 and below 0.5, each at 93.33 %; p 0.12 against 0.2/3; sign test, 3 changed answers); the first look at heldout.jsonl; the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> nothing
         eval stopped
     "#]].assert_eq(&told_lines(&text, &world, &mut memory, is_end));
 }

@@ -9,12 +9,12 @@ fn a_rejected_candidates_dependants_go_on_with_the_incumbent() {
         RLHF,
         &world,
         expect![[r#"
-            - ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
+            - ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
             - ppo_1 done
-            + ppo_1 fail: mean_score 0.05 is not > incumbent.mean_score 0.1 (short by 0.05); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> the incumbent (sft)
+            + ppo_1 fail: mean_score 0.05 is not > incumbent.mean_score 0.1 (short by 0.05); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> the incumbent (sft)
             + ppo_1 done, kept
-            - ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
-            + ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.1 (by 0.4); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
+            - ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
+            + ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.1 (by 0.4); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
             -   eval | ppo_1 Some(0.4) 3/0/0/0 against sft
             +   eval | ppo_1@last rejected Some(0.05) 0/3/0/0 against sft
         "#]],
@@ -74,12 +74,12 @@ fn a_gate_that_now_closes_runs_only_what_follows_from_other_content() {
             ppo_2: answers of ppo_2@1 runs
             ppo_2: scores of ppo_2@1 runs
             ppo_2: divergence of ppo_2@1 runs
-            - ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
+            - ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
             - ppo_1 done
-            - ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
-            + ppo_1 fail: mean_score 0.4 is not > incumbent.mean_score 0.1 + 0.5 = 0.6 (short by 0.2); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> the incumbent (sft)
+            - ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
+            + ppo_1 fail: mean_score 0.4 is not > incumbent.mean_score 0.1 + 0.5 = 0.6 (short by 0.2); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> the incumbent (sft)
             + ppo_1 done, kept
-            + ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.1 (by 0.4); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
+            + ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.1 (by 0.4); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
             -   eval | ppo_1 Some(0.4) 3/0/0/0 against sft
             +   eval | ppo_1@last rejected Some(0.4) 3/0/0/0 against sft
         "#]],
@@ -118,7 +118,7 @@ fn best_by_the_judge_judges_every_survivor_and_by_an_own_metric_only_the_chosen_
         ppo_1: answers of ppo_1@10 runs
         ppo_1: answers of ppo_1@20 runs
         ppo_1: answers of sft runs
-        ppo_1 pass: entropy > 0.5 keeps 2 of 3; highest mean_score: step 20 0.6 (step 10 0.2); mean_score 0.6 > incumbent.mean_score 0.1 (by 0.5); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 20
+        ppo_1 pass: entropy > 0.5 keeps 2 of 3; highest mean_score: step 20 0.6 (step 10 0.2); mean_score 0.6 > incumbent.mean_score 0.1 (by 0.5); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 20
         ppo_1 done
           eval | ppo_1@10 rejected Some(0.2) 3/0/0/0 against sft
           eval | ppo_1 Some(0.6) 3/0/0/0 against sft
@@ -127,8 +127,8 @@ fn best_by_the_judge_judges_every_survivor_and_by_an_own_metric_only_the_chosen_
     .assert_eq(&by_judge);
     expect![[r#"
         - ppo_1: answers of ppo_1@20 runs
-        - ppo_1 pass: entropy > 0.5 keeps 2 of 3; highest mean_score: step 20 0.6 (step 10 0.2); mean_score 0.6 > incumbent.mean_score 0.1 (by 0.5); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 20
-        + ppo_1 pass: highest 1 * entropy: step 10 2 (step 20 1, step 30 0.1); mean_score 0.2 > incumbent.mean_score 0.1 (by 0.1); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 10
+        - ppo_1 pass: entropy > 0.5 keeps 2 of 3; highest mean_score: step 20 0.6 (step 10 0.2); mean_score 0.6 > incumbent.mean_score 0.1 (by 0.5); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 20
+        + ppo_1 pass: highest 1 * entropy: step 10 2 (step 20 1, step 30 0.1); mean_score 0.2 > incumbent.mean_score 0.1 (by 0.1); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 10
         -   eval | ppo_1@10 rejected Some(0.2) 3/0/0/0 against sft
         -   eval | ppo_1 Some(0.6) 3/0/0/0 against sft
         +   eval | ppo_1 Some(0.2) 3/0/0/0 against sft
@@ -180,14 +180,14 @@ fn a_judge_that_trained_the_candidate_is_told_once_for_each_gate() {
         expect![[r#"
         - rm pass: ece < 0.25 keeps 1 of 2; highest accuracy: step 100 0.7; accuracy 0.7 > 0.6 (by 0.1) -> step 100
         - rm done
-        - ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does; mean_score 0.4 > -1 (by 1.4); mean_score 0.4 < 99 (by 98.6) -> step 1
+        - ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does; mean_score 0.4 > -1 (by 1.4); mean_score 0.4 < 99 (by 98.6) -> step 1
         + teacher pass: ece < 0.25 keeps 1 of 2; highest accuracy: step 100 0.7; accuracy 0.7 > 0.6 (by 0.1) -> step 100
         + teacher done
-        + ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3); the reward model that trained the candidate scores it here (`teacher`): a better score may be its loophole; no level helps against that, another judge does; mean_score 0.4 > -1 (by 1.4); mean_score 0.4 < 99 (by 98.6) -> step 1
-        - ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
-        + ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1); the reward model that trained the candidate scores it here (`teacher`): a better score may be its loophole; no level helps against that, another judge does -> step 1
-        - eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5; 95 % interval -0.21 to 0.5: within noise; two-sided p 0.25); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> ppo_2
-        + eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5; 95 % interval -0.21 to 0.5: within noise; two-sided p 0.25); the reward model that trained the candidate scores it here (`teacher`): a better score may be its loophole; no level helps against that, another judge does -> ppo_2
+        + ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3); the reward that trained the candidate scores it here (`teacher`): a better score may be its loophole; no level helps against that, another judge does; mean_score 0.4 > -1 (by 1.4); mean_score 0.4 < 99 (by 98.6) -> step 1
+        - ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
+        + ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1); the reward that trained the candidate scores it here (`teacher`): a better score may be its loophole; no level helps against that, another judge does -> step 1
+        - eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5; 95 % interval -0.21 to 0.5: within noise; two-sided p 0.25); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> ppo_2
+        + eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5; 95 % interval -0.21 to 0.5: within noise; two-sided p 0.25); the reward that trained the candidate scores it here (`teacher`): a better score may be its loophole; no level helps against that, another judge does -> ppo_2
     "#]],
     );
     // A yardstick of its own is no reason for a sentence.
@@ -205,11 +205,11 @@ fn a_judge_that_trained_the_candidate_is_told_once_for_each_gate() {
         ppo_1: scores of sft runs
         ppo_2: scores of ppo_2@1 runs
         + own done
-        - ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
+        - ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
         + ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3) -> step 1
-        - ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
+        - ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
         + ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1) -> step 1
-        - eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5; 95 % interval -0.21 to 0.5: within noise; two-sided p 0.25); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> ppo_2
+        - eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5; 95 % interval -0.21 to 0.5: within noise; two-sided p 0.25); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> ppo_2
         + eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5; 95 % interval -0.21 to 0.5: within noise; two-sided p 0.25) -> ppo_2
     "#]],
     );

@@ -47,21 +47,21 @@ fn a_gate_that_holds_waits_for_a_person_and_goes_on_as_they_say() {
         (World { scores: vec![("sft", 0.1), ("ppo", 0.4)], ..World::default() }, Memory::default());
     expect![[r#"
         ppo runs
-        ppo fail: mean_score 0.4 is not > sft.mean_score 0.1 + 1 = 1.1 (short by 0.7); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> nothing yet
+        ppo fail: mean_score 0.4 is not > sft.mean_score 0.1 + 1 = 1.1 (short by 0.7); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> nothing yet
         ppo held
         after skipped: `ppo` waits for a person's decision
     "#]]
     .assert_eq(&ends(HELD, &world, &mut memory));
     let asked = question(HELD, &world, &mut memory);
     expect![[r#"
-        ppo fail: mean_score 0.4 is not > sft.mean_score 0.1 + 1 = 1.1 (short by 0.7); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
+        ppo fail: mean_score 0.4 is not > sft.mean_score 0.1 + 1 = 1.1 (short by 0.7); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
         ppo done
         after runs
         after done
     "#]]
     .assert_eq(&ends(HELD, &decided(&world, &asked, true), &mut memory));
     expect![[r#"
-        ppo fail: mean_score 0.4 is not > sft.mean_score 0.1 + 1 = 1.1 (short by 0.7); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> the incumbent (sft)
+        ppo fail: mean_score 0.4 is not > sft.mean_score 0.1 + 1 = 1.1 (short by 0.7); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> the incumbent (sft)
         ppo done, kept
         after runs
         after done
@@ -107,7 +107,7 @@ fn without_a_rule_that_fails_nobody_is_asked_and_doubt_may_go_another_way() {
     let world = World { scores: vec![("sft", 0.1), ("ppo", 1.4)], ..World::default() };
     expect![[r#"
         ppo runs
-        ppo pass: mean_score 1.4 > sft.mean_score 0.1 + 1 = 1.1 (by 0.3); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
+        ppo pass: mean_score 1.4 > sft.mean_score 0.1 + 1 = 1.1 (by 0.3); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
         ppo done
         after runs
         after done
@@ -116,7 +116,7 @@ fn without_a_rule_that_fails_nobody_is_asked_and_doubt_may_go_another_way() {
     // Three items are too few for any confidence.
     let unsure = HELD.replace("by 1, on_fail: hold", "with 95% confidence, on_fail: stop, on_unsure: keep");
     expect![[r#"
-        ppo unsure: mean_score 1.4 is not surely > sft.mean_score 0.1 with 95% confidence (by 1.3; nothing is known at 95 %; p 0.3; sign flips and skewed t, 3 items; only 3 of them differ, and it takes 8 to decide; the level is promised from 30 items on; harm to less than 63 % of the items may not show (3 % takes 99)); the first look at heldout.jsonl; the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> the incumbent (sft)
+        ppo unsure: mean_score 1.4 is not surely > sft.mean_score 0.1 with 95% confidence (by 1.3; nothing is known at 95 %; p 0.3; sign flips and skewed t, 3 items; only 3 of them differ, and it takes 8 to decide; the level is promised from 30 items on; harm to less than 63 % of the items may not show (3 % takes 99)); the first look at heldout.jsonl; the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> the incumbent (sft)
         ppo done, kept
         after runs
         after done
@@ -163,7 +163,7 @@ fn several_judges_measure_each_on_its_own_prompts() {
         ppo: divergence of sft for eval runs
         ppo: scores of ppo@1 for safety runs
         ppo: scores of sft for safety runs
-        ppo pass: eval.mean_score 0.4 > eval.sft.mean_score 0.1 (by 0.3); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does; safety.mean_score 0.4 improves over sft.mean_score 0.1 (by 0.3) -> step 1
+        ppo pass: eval.mean_score 0.4 > eval.sft.mean_score 0.1 (by 0.3); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does; safety.mean_score 0.4 improves over sft.mean_score 0.1 (by 0.3) -> step 1
         ppo done
           safety | sft Some(0.1)
           safety | ppo Some(0.4)

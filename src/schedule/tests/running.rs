@@ -22,13 +22,13 @@ fn a_pipeline_runs_from_the_first_stage_to_the_table_of_the_study() {
             ppo_1: divergence of ppo_1@1 runs
             ppo_1: scores of sft runs
             ppo_1: divergence of sft runs
-            ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
+            ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
             ppo_1 done
             ppo_2 runs
             ppo_2: answers of ppo_2@1 runs
             ppo_2: scores of ppo_2@1 runs
             ppo_2: divergence of ppo_2@1 runs
-            ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
+            ppo_2 pass: mean_score 0.5 > incumbent.mean_score 0.4 (by 0.1); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
             ppo_2 done
               eval | sft Some(0.1)
               eval | ppo_1 Some(0.4) 3/0/0/0 against sft
@@ -36,7 +36,7 @@ fn a_pipeline_runs_from_the_first_stage_to_the_table_of_the_study() {
               eval | prompt 0: sft 0 / ppo_2 0
               eval | prompt 1: sft 1 / ppo_2 1
               eval | prompt 2: sft 2 / ppo_2 2
-            eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5; 95 % interval -0.21 to 0.5: within noise; two-sided p 0.25); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> ppo_2
+            eval pass: win_rate(sft over changed) 1 [3 win, 0 loss, 0 tie changed, 0 tie unchanged] > 0.5 (by 0.5; 95 % interval -0.21 to 0.5: within noise; two-sided p 0.25); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> ppo_2
             eval done
         "#]],
     );
@@ -126,7 +126,7 @@ fn what_would_run_is_told_up_to_the_first_stage_whose_input_is_unknown() {
         sft done
         rm pass: ece < 0.25 keeps 1 of 2; highest accuracy: step 100 0.7; accuracy 0.7 > 0.6 (by 0.1) -> step 100
         rm done
-        ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3); the reward model that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
+        ppo_1 pass: mean_score 0.4 > incumbent.mean_score 0.1 (by 0.3); the reward that trained the candidate scores it here (`rm`): a better score may be its loophole; no level helps against that, another judge does -> step 1
         ppo_1 done
         ppo_2 would run: new
         eval would run: `ppo_2` would run

@@ -75,7 +75,7 @@ fn a_second_reward_scores_every_model_of_the_table_and_judges_none() {
         eval: scores of sft by rm@50 runs
         eval: scores of ppo_1 by rm@50 runs
         eval: scores of ppo_2 by rm@50 runs
-        eval pass: mean_score_2 0.5 >= sft.mean_score_2 0.1 (by 0.4); the reward model that trained the candidate scores it here (`rm` and `rm@50`, checkpoints of one stage): a better score may be its loophole; no level helps against that, another judge does -> ppo_2
+        eval pass: mean_score_2 0.5 >= sft.mean_score_2 0.1 (by 0.4); the reward that trained the candidate scores it here (`rm` and `rm@50`, checkpoints of one stage): a better score may be its loophole; no level helps against that, another judge does -> ppo_2
         eval done
     "#]]
     .assert_eq(&told_lines(&text, &rlhf(), &mut Memory::default(), is_shown));

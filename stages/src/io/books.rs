@@ -28,6 +28,9 @@ pub struct Host {
     /// The rewards that the stage asks, and how.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub called: Vec<CalledReward>,
+    /// Whether a person wants it executed again: what was kept and cannot be read is asked for anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_forced: bool,
     /// The number of bad rows that may be left out of the data files. The result does not depend on it where there are
     /// fewer.
     #[serde(default, skip_serializing_if = "is_none")]

@@ -5,20 +5,27 @@ use super::endpoint::Endpoint;
 use super::reading::{Reading, ReplyForm};
 use crate::secret::Secrets;
 use crate::server::asked::{AskedServer, ServerRequest};
-use crate::server::replies::{self, ReplyFolder, ServerReply};
+use crate::server::replies::{self, ReplyFolder};
 use crate::server::sending::shortened;
+use crate::server::traffic::SpendingBook;
 use crate::server::{Usage, together};
 use crate::stage::AskedTotals;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Somebody who asks an endpoint.
 pub struct Asker<'a> {
     endpoint: &'a Endpoint,
     server: AskedServer,
+    /// Whether replies that are kept and cannot be read are asked for anew.
+    is_forced: bool,
+    /// The number of questions whose reply cannot be read, and what was wrong with the first of them.
+    lost: AtomicUsize,
+    first_lost: Mutex<Option<String>>,
 }
 
 /// A question, and the form of its reply.
@@ -56,7 +63,22 @@ impl<'a> Asker<'a> {
     ) -> Result<Asker<'a>> {
         let (settings, book) = (endpoint.settings(), book(endpoint, questions));
         let server = AskedServer::open(&settings, endpoint.offline, secrets, folder, &book)?;
-        Ok(Asker { endpoint, server })
+        Ok(Asker { endpoint, server, is_forced: false, lost: AtomicUsize::new(0), first_lost: Mutex::default() })
+    }
+
+    /// The same, for a person who wants replies anew that are kept and cannot be read.
+    pub fn forced(self, is_forced: bool) -> Asker<'a> {
+        Asker { is_forced, ..self }
+    }
+
+    /// The number of questions whose reply cannot be read so far.
+    pub fn lost(&self) -> usize {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// The first reply that cannot be read: its row, the reason, and its beginning.
+    pub fn first_lost(&self) -> Option<String> {
+        self.first_lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The server, as people are told it.
@@ -85,11 +107,23 @@ impl<'a> Asker<'a> {
         let mut messages = vec![json!({"role": "user", "content": text})];
         let mut tries = 0;
         loop {
-            let reply = self.reply(&messages, &form.schema(), *sample).with_context(|| format!("judge row `{row}`"))?;
+            let is_readable = |body: &str| form.read(&completion::text(body).unwrap_or_default()).is_ok();
+            let reply = self.server.reply(
+                request(self.endpoint, &messages, &form.schema(), *sample),
+                |kept| !self.is_forced || is_readable(kept),
+                completion::read,
+            );
+            let reply = reply.with_context(|| format!("judge row `{row}`"))?;
             let Some(reply) = reply else { return Ok(None) };
             let written = completion::text(&reply.body).unwrap_or_default();
             let reading = form.read(&written);
             if reading.is_ok() || tries == AGAIN {
+                if let Err(fault) = &reading {
+                    self.lost.fetch_add(1, Ordering::Relaxed);
+                    let begins: String = written.chars().take(200).collect();
+                    let told = format!("of row `{row}`: {fault}; it wrote {begins:?}");
+                    self.first_lost.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(told);
+                }
                 let reading = reading.map_err(|_| if written.is_empty() { reply.body.clone() } else { written });
                 return Ok(Some(HeardReply { reading, model: completion::model(&reply.body), at: reply.at }));
             }
@@ -109,11 +143,6 @@ impl<'a> Asker<'a> {
             }
             tries += 1;
         }
-    }
-
-    /// A reply that is there, or a new one; `None` if the budget is spent.
-    fn reply(&self, messages: &[Value], schema: &Value, sample: u32) -> Result<Option<ServerReply>> {
-        self.server.reply(request(self.endpoint, messages, schema, sample), completion::read)
     }
 }
 
@@ -145,6 +174,7 @@ pub fn totals(endpoint: &Endpoint, folder: &Path, questions: &[JudgeQuestion]) -
             }
         }
     }
+    totals.spent = SpendingBook::requests(&folder.book(&book(endpoint, questions)))?;
     totals.cost = endpoint.budget.and_then(|budget| budget.cost_of(totals.most));
     Ok(totals)
 }

@@ -8,7 +8,7 @@ use crate::people::likeness::of_ranks;
 use crate::people::rows::PER_ITEM;
 use crate::people::worklist::WorkItem;
 use anyhow::{Context, Result, bail};
-use formats::data::{self, RowFilter};
+use formats::data::{self, AnsweredQuestion, RowFilter};
 use formats::dialogue::Prompt;
 use serde::Deserialize;
 use serde_json::Value;
@@ -52,7 +52,8 @@ struct PerItemLabel {
 /// The name of whoever made rows that do not say it.
 const NOBODY: &str = "rows";
 
-/// Reads what lies at a path: the output of a stage, its file, or rows that judge answers, as judgements of `form`.
+/// Reads what lies at a path: the output of a stage, its file, or rows that judge answers, as judgements of `form`; without one, as
+/// lists where a row has more than two answers, else as pairs.
 ///
 /// # Errors
 /// It is neither.
@@ -62,8 +63,9 @@ pub fn read(path: &Path, form: Option<Form>) -> Result<Vec<SaidItem>> {
         let rows: Vec<PerItemRow> = io::read_rows(&file)?;
         return Ok(rows.into_iter().map(SaidItem::of_row).collect());
     }
-    let form = form.unwrap_or(Form::Pairs);
     let questions = data::answered(&[file.clone().into()], &mut RowFilter::default())?;
+    let is_list = |row: &AnsweredQuestion| row.answers.len() > 2 && row.ranks.is_some();
+    let form = form.unwrap_or(if questions.iter().any(is_list) { Form::Ranking } else { Form::Pairs });
     let items = questions.into_iter().flat_map(|question| items_of(question, form, &Suggestions::default()));
     let said: Vec<SaidItem> = items.filter_map(|item| SaidItem::of_known(item, form)).collect();
     if said.is_empty() {
@@ -155,11 +157,15 @@ impl SaidItem {
         if !matches!(form, Form::Pairs | Form::Ranking) {
             return None;
         }
-        let judgement = of_ranks(form, &ranks);
+        Some(SaidItem::labelled(item, of_ranks(form, &ranks)))
+    }
+
+    /// An item of which nobody who says a name has said this.
+    pub fn labelled(item: WorkItem, judgement: Judgement) -> SaidItem {
         let said =
             PerItemLabel { by: NOBODY.to_owned(), judgement, order: Vec::new(), seconds: 0.0, at: String::new() };
         let label = SaidItem::label(&item, said);
-        Some(SaidItem { item, labels: vec![label], is_picked: false })
+        SaidItem { item, labels: vec![label], is_picked: false }
     }
 
     /// The labels that are no skip.

@@ -8,7 +8,7 @@ use crate::judge::said;
 use crate::people::criteria::Sheet;
 use crate::people::form::Form;
 use crate::people::label::EffectiveLabels;
-use crate::people::rows::{self, OutputFile, PER_ITEM};
+use crate::people::rows::{self, OutputFile, PER_ITEM, RowsPer};
 use crate::people::worklist::{Questionnaire, WorkItem, Worklist};
 use crate::rl;
 use crate::stage::{
@@ -137,7 +137,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     }
     let items = joined::join(people, ai);
     let mut labels = EffectiveLabels::default();
-    items.iter().flat_map(|item| item.counting()).for_each(|label| labels.add(label.clone()));
+    items.iter().flat_map(JoinedItem::counting).for_each(|label| labels.add(label.clone()));
     let asked = Questionnaire {
         form,
         items: items.len(),
@@ -151,11 +151,11 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let work: Vec<WorkItem> = items.iter().map(|item| item.item.clone()).collect();
     let worklist = Worklist::new(String::new(), asked, work);
     let directory = io.candidate_dir(0)?;
-    for OutputFile { name, rows } in rows::rows(&worklist, &labels) {
+    for OutputFile { name, rows } in rows::rows(&worklist, &labels, RowsPer::Opinion) {
         io::write_rows(&directory.join(name), &rows)?;
     }
     io::write_rows(&directory.join(PER_ITEM), &rows::per_item(&worklist, &labels))?;
-    let spoken: Vec<&JoinedItem> = items.iter().filter(|item| !item.counting().is_empty()).collect();
+    let spoken: Vec<&JoinedItem> = items.iter().filter(|item| item.counting().next().is_some()).collect();
     io::write_rows(&directory.join(PROVENANCE), &spoken.iter().map(|item| item.provenance()).collect::<Vec<Value>>())?;
     let by_people = spoken.iter().filter(|item| item.origin() != Origin::Ai).count();
     let mut metrics =

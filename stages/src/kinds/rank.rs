@@ -14,7 +14,7 @@ use crate::judge::measures;
 use crate::judge::quality::{self, SharedItem};
 use crate::judge::said::SaidItem;
 use crate::people::label::{EffectiveLabels, Judgement, Label};
-use crate::people::rows::{self, OutputFile};
+use crate::people::rows::{self, OutputFile, RowsPer};
 use crate::people::worklist::{Questionnaire, WorkItem, Worklist};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, Work};
 use anyhow::{Result, bail};
@@ -96,24 +96,15 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         Some(endpoint) => asked::hear(io, &parameters, endpoint, &asked, shown)?,
         None => hear::hear(io, &parameters, &asked, shown)?,
     };
-    let (by, mut hearings) = match heard {
-        Heard::All { by, hearings } => (by, hearings),
+    let (by, mut hearings, first_lost) = match heard {
+        Heard::All { by, hearings, first_lost } => (by, hearings, first_lost),
         Heard::Spent { done, needed } => return io.wait(done, needed),
     };
     let probed = hearings.split_off(items.len());
     let lost: Vec<&Hearing> = hearings.iter().filter(|hearing| hearing.judgement().is_none()).collect();
     let share = lost.len() as f64 / hearings.len() as f64;
     if share > parameters.max_unparsed {
-        let raw = lost.iter().flat_map(|hearing| &hearing.replies).find_map(|reply| reply.raw.as_deref());
-        let raw: String = raw.unwrap_or("no reply").chars().take(200).collect();
-        bail!(
-            "rank answers: {} of {} items have a reply that cannot be read ({:.1} %, and `max_unparsed` allows {:.1} %); the \
-             first: {raw:?}",
-            lost.len(),
-            hearings.len(),
-            100.0 * share,
-            100.0 * parameters.max_unparsed
-        );
+        bail!(heard::too_many_lost(&parameters, first_lost, &format!("{} of {} items", lost.len(), hearings.len())));
     }
     let mut labels = EffectiveLabels::default();
     hearings.iter().filter_map(|hearing| label(hearing, &by, &parameters)).for_each(|label| labels.add(label));
@@ -129,7 +120,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     };
     let worklist = Worklist::new(String::new(), questionnaire, items);
     let directory = io.candidate_dir(0)?;
-    for OutputFile { name, mut rows } in rows::rows(&worklist, &labels) {
+    for OutputFile { name, mut rows } in rows::rows(&worklist, &labels, RowsPer::Label) {
         rows.iter_mut().for_each(|row| {
             row["by"] = json!(by);
             row["source"] = json!(SOURCE);

@@ -152,12 +152,15 @@ impl<'a> KnownItem<'a> {
 
 fn run(call: &Call, io: &mut Io) -> Result<()> {
     let parameters: Scoring = call.parameters()?;
-    let mut filter = RowFilter::new(io.may_skip());
-    let questions = match io.optional_input("evaluation") {
-        Some(evaluation) => answers::read(evaluation)?.into_iter().map(AskedAnswer::question).collect(),
-        None => data::answered(io.data("items")?, &mut filter)?,
+    let (questions, counts) = match io.optional_input("evaluation") {
+        Some(evaluation) => (answers::read(evaluation)?.into_iter().map(AskedAnswer::question).collect(), Vec::new()),
+        None => {
+            let mut filter = RowFilter::new(io.may_skip());
+            let questions = data::answered(io.data("items")?, &mut filter)?;
+            filter.take_remarks().into_iter().for_each(|remark| io.remark(remark));
+            (questions, filter.metrics().to_vec())
+        }
     };
-    filter.take_remarks().into_iter().for_each(|remark| io.remark(remark));
     let path = io.input("judge")?.to_owned();
     let judge = Reward::open(io, &path, OnPort { port: "judge", nth: 0 }, reward::resident(parameters.dtype))?;
     let answers: Vec<GivenAnswer> = questions
@@ -196,6 +199,10 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         let kept: Vec<KeptOutput> =
             questions.iter().zip(&by_row).flat_map(|(row, scores)| kept(row, scores, above)).collect();
         metrics.push(("kept_share".to_owned(), kept.len() as f64 / answers.len() as f64));
+        if kept.is_empty() {
+            let highest = scored.scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            io.remark(format!("`{KEPT}` is empty: no answer scores above {above}, and the highest score is {highest}"));
+        }
         io::write_rows(&directory.join(KEPT), &kept)?;
     }
     let known: Vec<KnownScores> =
@@ -205,9 +212,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     metrics.extend(known::metrics(&known, &subsets).into_iter().map(|(name, value)| (name.to_owned(), value)));
     let items: Vec<KnownItem> = known.iter().map(KnownItem::of).collect();
     io.table(0, "items", &items)?;
-    if io.optional_input("evaluation").is_none() {
-        metrics.extend(filter.metrics().into_iter().map(|(name, value)| (name.to_owned(), value)));
-    }
+    metrics.extend(counts.into_iter().map(|(name, value)| (name.to_owned(), value)));
     io.candidate_with(0, metrics.into_iter().map(|(name, value)| (name, Some(value))).collect())
 }
 

@@ -2,14 +2,14 @@
 
 use super::form::Form;
 use super::label::{EffectiveLabels, Judgement, Label, PairChoice};
-use super::rows::{self, OutputFile, rankings};
+use super::rows::{self, OutputFile, RowsPer, rankings};
 use super::worklist::Worklist;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Rankings, also of pairs: the only rows that keep their ties. `None` of forms that compare nothing.
 pub fn ranking_rows(worklist: &Worklist, labels: &EffectiveLabels) -> Option<Vec<Value>> {
-    let of_item = |(place, labels): (usize, Vec<&Label>)| rankings(&worklist.items[place], &labels);
+    let of_item = |(place, labels): (usize, Vec<&Label>)| rankings(&worklist.items[place], &labels, RowsPer::Label);
     matches!(worklist.asked.form, Form::Pairs | Form::Ranking)
         .then(|| worklist.judged(labels).into_iter().flat_map(of_item).collect())
 }
@@ -47,7 +47,10 @@ pub fn kto_rows(worklist: &Worklist, labels: &EffectiveLabels) -> Option<Vec<Val
 
 /// The rows of a file that the form has.
 fn file(worklist: &Worklist, labels: &EffectiveLabels, name: &str) -> Option<Vec<Value>> {
-    rows::rows(worklist, labels).into_iter().find(|file| file.name == name).map(|OutputFile { rows, .. }| rows)
+    rows::rows(worklist, labels, RowsPer::Label)
+        .into_iter()
+        .find(|file| file.name == name)
+        .map(|OutputFile { rows, .. }| rows)
 }
 
 /// A table with a line for each label. Its columns are those of the form `labelled answers` of data, so that it can be read again.

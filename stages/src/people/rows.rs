@@ -32,20 +32,40 @@ pub fn names(form: Form) -> &'static [&'static str] {
     }
 }
 
+/// The weight of an item in the rows, and what they tell of the people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowsPer {
+    /// Each label, up to two of them: an item that two people judged has two rows. Rows say how many there were, and how far they
+    /// agree.
+    Label,
+    /// Each opinion: people of one mind have one row, which says nothing of them, so that one more who says the same changes none.
+    Opinion,
+}
+
+/// The fields of rows that tell how many spoke, and how far they agree.
+const OF_PEOPLE: [&str; 4] = ["labels", "agree", "lead", "strengths"];
+
 /// The rows of every file; gold and repeats make none.
-pub fn rows(worklist: &Worklist, labels: &EffectiveLabels) -> Vec<OutputFile> {
+pub fn rows(worklist: &Worklist, labels: &EffectiveLabels, per: RowsPer) -> Vec<OutputFile> {
     let by_item = worklist.judged(labels);
     let files: Vec<Vec<Value>> = match worklist.asked.form {
-        Form::Pairs => pairs(worklist, &by_item).into(),
+        Form::Pairs => pairs(worklist, &by_item, per).into(),
         Form::Ranking => {
-            vec![by_item.iter().flat_map(|(place, labels)| rankings(&worklist.items[*place], labels)).collect()]
+            vec![by_item.iter().flat_map(|(place, labels)| rankings(&worklist.items[*place], labels, per)).collect()]
         }
         Form::Ratings => {
             let rated = |(place, labels): (&usize, &Vec<&Label>)| ratings(worklist, *place, labels);
             vec![by_item.iter().filter_map(rated).collect()]
         }
-        Form::Edit => edits(worklist, &by_item).into(),
+        Form::Edit => edits(worklist, &by_item, per).into(),
     };
+    let told = |mut row: Value| {
+        if let (RowsPer::Opinion, Some(fields)) = (per, row.as_object_mut()) {
+            fields.retain(|name, _| !OF_PEOPLE.contains(&name.as_str()));
+        }
+        row
+    };
+    let files = files.into_iter().map(|rows| rows.into_iter().map(told).collect());
     names(worklist.asked.form).iter().zip(files).map(|(name, rows)| OutputFile { name, rows }).collect()
 }
 
@@ -64,9 +84,6 @@ pub fn per_item(worklist: &Worklist, labels: &EffectiveLabels) -> Vec<Value> {
         row["answers"] = json!(item.answers);
         if item.leaks_identity {
             row["leaks_identity"] = json!(true);
-        }
-        if let Some(propensity) = item.propensity {
-            row["propensity"] = json!(propensity);
         }
         if !worklist.is_of_sample(place) {
             row["is_picked"] = json!(true);
@@ -107,7 +124,7 @@ fn place_of(choice: PairChoice) -> usize {
 }
 
 /// Chosen and rejected answers, and answers labelled one by one.
-fn pairs(worklist: &Worklist, by_item: &BTreeMap<usize, Vec<&Label>>) -> [Vec<Value>; 2] {
+fn pairs(worklist: &Worklist, by_item: &BTreeMap<usize, Vec<&Label>>, per: RowsPer) -> [Vec<Value>; 2] {
     let choice = |label: &Label| match label.judgement {
         Judgement::Pair(choice) => Some(choice),
         _ => None,
@@ -143,6 +160,9 @@ fn pairs(worklist: &Worklist, by_item: &BTreeMap<usize, Vec<&Label>>) -> [Vec<Va
                 let all_bad = said.iter().filter(|choice| **choice == PairChoice::BothBad).count() * 2 > said.len();
                 let choice = if all_bad { PairChoice::BothBad } else { CHOICES[*best] };
                 vec![ItemJudgement { choice, labels: said.len(), agree: share(*best), by: "" }]
+            }
+            None if per == RowsPer::Opinion && said.iter().all(|choice| *choice == said[0]) => {
+                vec![ItemJudgement { choice: said[0], labels: said.len(), agree: 1.0, by: "" }]
             }
             None => {
                 let each = labels.iter().filter_map(|label| Some((choice(label)?, label.by.as_str())));
@@ -192,7 +212,7 @@ fn numbered(id: &str, by: &str, labels: usize) -> String {
 }
 
 /// The rankings of one item; the choice between two answers is one, too.
-pub fn rankings(item: &WorkItem, labels: &[&Label]) -> Vec<Value> {
+pub fn rankings(item: &WorkItem, labels: &[&Label], per: RowsPer) -> Vec<Value> {
     let said: Vec<(&str, Vec<f64>)> =
         labels.iter().filter_map(|label| Some((label.by.as_str(), label.judgement.ranks(None)?))).collect();
     let agree = |ranks: &[f64]| {
@@ -208,6 +228,11 @@ pub fn rankings(item: &WorkItem, labels: &[&Label]) -> Vec<Value> {
         row["agree"] = json!(agree(ranks));
         row
     };
+    if let (RowsPer::Opinion, Some((_, first))) = (per, said.first())
+        && said.iter().all(|(_, ranks)| dense(ranks) == dense(first))
+    {
+        return vec![ranking(first, "")];
+    }
     if said.len() < MANY {
         return said.iter().map(|(by, ranks)| ranking(ranks, by)).collect();
     }
@@ -267,14 +292,15 @@ fn ratings(worklist: &Worklist, place: usize, labels: &[&Label]) -> Option<Value
 }
 
 /// Edited answers to learn, and each as chosen before the one that it was made of.
-fn edits(worklist: &Worklist, by_item: &BTreeMap<usize, Vec<&Label>>) -> [Vec<Value>; 2] {
+fn edits(worklist: &Worklist, by_item: &BTreeMap<usize, Vec<&Label>>, per: RowsPer) -> [Vec<Value>; 2] {
     let (mut examples, mut pairs) = (Vec::new(), Vec::new());
     for (place, labels) in by_item {
         let item = &worklist.items[*place];
-        for label in labels {
+        let is_one = per == RowsPer::Opinion && labels.iter().all(|label| label.judgement == labels[0].judgement);
+        for label in &labels[..if is_one { 1 } else { labels.len() }] {
             let Judgement::Edit { answer, text } = &label.judgement else { continue };
             let mut example = row(item);
-            example["id"] = json!(numbered(&item.id, &label.by, labels.len()));
+            example["id"] = json!(numbered(&item.id, if is_one { "" } else { &label.by }, labels.len()));
             let mut pair = example.clone();
             example["completion"] = json!(text);
             example["edited_from"] = json!(item.answers[*answer]);

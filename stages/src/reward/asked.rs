@@ -7,7 +7,7 @@ use super::description::RewardDescription;
 use super::parameters::AskedRewardParameters;
 use super::program::RewardProgram;
 use super::remote::RemoteReward;
-use crate::io::{CalledReward, Io};
+use crate::io::{CalledReward, Interruption, Io};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -61,7 +61,9 @@ impl AskedReward {
             return self.kept(&asked);
         }
         // Others who ask the same reward wait until these are kept.
-        let _claim = self.book.claim()?;
+        let Some(_claim) = self.book.claim(&|| io.is_to_stop())? else {
+            return Err(Interruption { step: None }.into());
+        };
         let mut seen = BTreeSet::new();
         let is_new = |asked: &&AskedAnswerLine| self.book.find(&asked.of).is_none() && seen.insert(asked.of.clone());
         let missing: Vec<&AskedAnswerLine> = asked.iter().filter(is_new).collect();
@@ -72,6 +74,9 @@ impl AskedReward {
         match &self.by {
             RewardCaller::Command(program) => {
                 for call in calls {
+                    if io.is_to_stop() {
+                        return Err(Interruption { step: None }.into());
+                    }
                     keep(call, program.call(io, &self.parameters, call)?)?;
                 }
             }

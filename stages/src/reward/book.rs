@@ -2,6 +2,7 @@
 //! each reward, before anybody uses it. So a stage that was killed, and another one with the same answers, asks for none of
 //! them twice.
 
+use crate::server;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -51,17 +52,20 @@ impl ScoreBook {
     }
 
     /// Waits until nobody else asks this reward, and reads what they have kept. The claim ends when it is dropped, or the
-    /// process is killed.
+    /// process is killed. `None`: the wait was given up, as `is_to_stop` wants it.
     ///
     /// # Errors
     /// A file cannot be locked or read.
-    pub fn claim(&self) -> Result<File> {
-        let lock = self.path.with_extension("lock");
-        let claim = ::files::lock(&lock).and_then(|file| file.lock().map(|()| file));
-        let claim = claim.with_context(|| format!("lock {}", lock.display()))?;
+    pub fn claim(&self, is_to_stop: &dyn Fn() -> bool) -> Result<Option<File>> {
+        let path = self.path.with_extension("lock");
+        let claiming = || format!("lock {}", path.display());
+        let claim = ::files::lock(&path).with_context(claiming)?;
+        if !server::replies::wait_for(&claim, is_to_stop).with_context(claiming)? {
+            return Ok(None);
+        }
         let (scores, _) = kept(&self.path)?;
         self.pages.lock().unwrap_or_else(PoisonError::into_inner).scores = scores;
-        Ok(claim)
+        Ok(Some(claim))
     }
 
     /// The score of what has this hash.

@@ -14,7 +14,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,10 @@ const MOST: u64 = 4 << 20;
 const MOST_SAID: u64 = 1 << 20;
 /// The pause between two looks whether a command has ended that has closed its output.
 const PAUSE: Duration = Duration::from_millis(5);
+/// The interval at which a signal is noticed.
+const TICK: Duration = Duration::from_millis(100);
+/// The time that a command has to end after a signal to stop.
+const GRACE: Duration = Duration::from_secs(2);
 /// The longest part of a wrong line that is shown.
 const SHOWN: usize = 80;
 
@@ -77,12 +81,24 @@ impl RewardProgram {
         };
         thread::Builder::new().spawn(reading).context("start a thread")?;
         let deadline = Instant::now() + Duration::from_secs(*timeout);
-        let written = end.recv_timeout(Duration::from_secs(*timeout));
+        let (mut written, mut stopped) = (Err(RecvTimeoutError::Timeout), None);
+        while matches!(written, Err(RecvTimeoutError::Timeout)) {
+            // A command that is asked to stop, too, may take its time, but not for ever.
+            if io.is_to_stop() && stopped.get_or_insert_with(Instant::now).elapsed() > GRACE {
+                break;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            written = end.recv_timeout(left.min(TICK));
+        }
+        let is_late = || stopped.is_some_and(|since: Instant| since.elapsed() > GRACE);
         let is_too_long = matches!(&written, Ok(Ok(text)) if text.len() as u64 > MOST);
         let status = loop {
             match child.try_wait().with_context(by)? {
                 Some(status) => break Some(status),
-                None if is_too_long || Instant::now() >= deadline => break None,
+                None if is_too_long || is_late() || Instant::now() >= deadline => break None,
                 None => thread::sleep(PAUSE),
             }
         };

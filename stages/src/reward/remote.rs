@@ -46,7 +46,11 @@ impl RemoteReward {
         let call = |asked: &&[&AskedAnswerLine]| -> Result<()> {
             let body = self.body(asked).to_string();
             let most = Usage { prompt_tokens: body.len() as u64, completion_tokens: 0 };
-            let read = |reply: &str| if is_cut(reply) { Ok(None) } else { rewards(reply, asked.len()).map(|_| None) };
+            // One that is too long would come again as long: it is not asked for again.
+            let read = |reply: &str| match rewards(reply, asked.len()) {
+                Err(fault) if fault != TOO_LONG => Err(fault),
+                _ => Ok(None),
+            };
             let sent = self.sender.send(&body, most, read)?;
             let reply = sent.context("ask for rewards: there is no budget that could be spent")?;
             let scores = rewards(&reply, asked.len()).map_err(|fault| anyhow::anyhow!("ask for rewards: {fault}"))?;
@@ -77,19 +81,14 @@ impl RemoteReward {
     }
 }
 
-/// Whether a reply was longer than anybody reads: it would come again as long.
-fn is_cut(reply: &str) -> bool {
-    serde_json::from_str::<Value>(reply).is_ok_and(|reply| reply[CUT].is_string())
-}
+/// The fault of a reply of which the sender kept the beginning alone.
+const TOO_LONG: &str = "a reply of more than 4 MiB";
 
 /// The numbers in a reply, or why there are none.
 fn rewards(reply: &str, wanted: usize) -> Result<Vec<f64>, String> {
     let reply: Value = serde_json::from_str(reply).map_err(|_| "no JSON".to_owned())?;
-    if reply[CUT].is_string() {
-        return Err("a reply of more than 4 MiB".to_owned());
-    }
     let Some(rewards) = reply.get("rewards").and_then(Value::as_array) else {
-        return Err("no list `rewards`".to_owned());
+        return Err(if reply[CUT].is_string() { TOO_LONG } else { "no list `rewards`" }.to_owned());
     };
     // Some servers put each number into a list of its own.
     let number = |value: &Value| value.as_f64().or_else(|| value.as_array().filter(|one| one.len() == 1)?[0].as_f64());

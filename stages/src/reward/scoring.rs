@@ -35,8 +35,12 @@ pub fn write(io: &mut Io, parameters: &AnswerReading) -> Result<Vec<f64>> {
     let texts: Vec<GivenAnswer> = answers
         .iter()
         .zip(&prompts)
-        // The rows of answers do not say whose ids were made up.
-        .map(|(row, prompt)| GivenAnswer { id: &row.answer.id, has_written_id: true, prompt, text: &row.answer.text })
+        .map(|(AskedAnswer { answer, .. }, prompt)| GivenAnswer {
+            id: &answer.id,
+            has_written_id: !answer.is_numbered,
+            prompt,
+            text: &answer.text,
+        })
         .collect();
     let mut scores = vec![0.0; answers.len()];
     for WeightedReward { weight, place, reward } in &rewards {

@@ -57,19 +57,24 @@ impl AskedServer {
         self.sender.iter().for_each(|sender| sender.close(reason));
     }
 
-    /// A reply that is there, or a new one; `None` if the budget is spent. `read` is that of [`Sender::send`].
+    /// A reply that is there, or a new one; `None` if the budget is spent. `counts` says whether one that is there counts; `read` is
+    /// that of [`Sender::send`].
     ///
     /// # Errors
     /// The server refuses, a reply is missing and nobody is to be asked, or a file cannot be written.
     pub fn reply(
         &self,
         request: ServerRequest,
+        counts: impl Fn(&str) -> bool,
         read: impl Fn(&str) -> Result<Option<Usage>, String>,
     ) -> Result<Option<ServerReply>> {
         let ServerRequest { known_by, most, about } = request;
         let name = replies::name(&known_by);
         // What is no answer was kept in earlier times.
-        let find = || anyhow::Ok(self.folder.find(&name)?.filter(|reply| read(&reply.body).is_ok()));
+        let find = || {
+            let found = self.folder.find(&name)?;
+            anyhow::Ok(found.filter(|reply| read(&reply.body).is_ok() && counts(&reply.body)))
+        };
         if let Some(reply) = find()? {
             return Ok(Some(reply));
         }
@@ -81,7 +86,9 @@ impl AskedServer {
                 shortened(about).chars().take(80).collect::<String>()
             );
         };
-        let _claim = self.folder.claim(&name)?;
+        let Some(_claim) = self.folder.claim(&name, &|| sender.is_closed())? else {
+            bail!("ask {}: it was given up", self.host)
+        };
         if let Some(reply) = find()? {
             return Ok(Some(reply));
         }

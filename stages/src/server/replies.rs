@@ -4,10 +4,11 @@
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A folder of replies.
 pub struct ReplyFolder {
@@ -106,23 +107,25 @@ impl ReplyFolder {
     }
 
     /// Claims a request: whoever else would send the same one waits until this claim is dropped, or its process is gone. Look
-    /// for the reply again behind it.
+    /// for the reply again behind it. `None`: the wait was given up, as `is_to_stop` wants it.
     ///
     /// # Errors
     /// The file of the claim cannot be made or locked.
-    pub fn claim(&self, name: &str) -> Result<RequestClaim> {
+    pub fn claim(&self, name: &str, is_to_stop: &dyn Fn() -> bool) -> Result<Option<RequestClaim>> {
         let folder = self.folder.join("asked");
         let path = folder.join(name);
         let claim = || format!("claim {}", path.display());
         fs::create_dir_all(&folder).with_context(claim)?;
         loop {
             let file = files::lock(&path).with_context(claim)?;
-            file.lock().with_context(claim)?;
+            if !wait_for(&file, is_to_stop).with_context(claim)? {
+                return Ok(None);
+            }
             // Whoever had it took the file away: it says nothing to those who come now.
             let is_there = files::found(fs::metadata(&path)).with_context(claim)?;
             let own = file.metadata().with_context(claim)?;
             if is_there.is_some_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())) {
-                return Ok(RequestClaim { path, _lock: file });
+                return Ok(Some(RequestClaim { path, _lock: file }));
             }
         }
     }
@@ -143,6 +146,24 @@ impl Drop for RequestClaim {
     fn drop(&mut self) {
         // While it is locked: whoever waits for this file finds that it is gone.
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The interval at which a lock is tried that another process has.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Waits for the lock of a file. False: the wait was given up, as `is_to_stop` wants it.
+///
+/// # Errors
+/// It cannot be locked.
+pub fn wait_for(file: &File, is_to_stop: &dyn Fn() -> bool) -> io::Result<bool> {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) if is_to_stop() => return Ok(false),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(TICK),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
     }
 }
 
@@ -189,7 +210,7 @@ mod tests {
         let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let work = || {
             for _ in 0..200 {
-                let claim = folder.claim("aa").unwrap();
+                let claim = folder.claim("aa", &|| false).unwrap();
                 most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 inside.fetch_sub(1, Ordering::SeqCst);
                 drop(claim);

@@ -118,6 +118,10 @@ impl Sender {
         }
     }
 
+    pub fn is_closed(&self) -> bool {
+        self.traffic.is_closed()
+    }
+
     /// Sends nothing more, for this reason. What is on its way is waited for.
     pub fn close(&self, reason: &str) {
         self.traffic.close(reason);

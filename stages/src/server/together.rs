@@ -70,16 +70,20 @@ mod tests {
         assert_eq!(all(4, &tasks, |task| Ok(task * 2), |_| Ok(())).unwrap()[49], 98);
         let fails = |task: &u32| if *task == 7 { anyhow::bail!("seven") } else { Ok(()) };
         assert_eq!(all(4, &tasks, fails, |_| Ok(())).unwrap_err().to_string(), "seven");
-        let (begun, last) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let work = |_: &u32| {
+        // Whoever is told may stop it before anything is done.
+        let (told, begun) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let waits = |_: &u32| {
             begun.fetch_add(1, Ordering::Relaxed);
+            while !told.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(TICK);
             Ok(())
         };
-        let stopped = all(1, &tasks, work, |done| {
-            last.store(done, Ordering::Relaxed);
-            if done > 0 { anyhow::bail!("stop") } else { Ok(()) }
+        let stopped = all(2, &tasks, waits, |_| {
+            told.store(true, Ordering::Relaxed);
+            anyhow::bail!("stop")
         });
-        assert_eq!(stopped.unwrap_err().to_string(), "stop");
-        assert!(begun.into_inner() >= 1 && last.into_inner() == 1);
+        assert_eq!((stopped.unwrap_err().to_string().as_str(), begun.into_inner()), ("stop", 2));
     }
 }

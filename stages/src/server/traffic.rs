@@ -189,6 +189,10 @@ impl RequestTraffic {
         self.state().answers
     }
 
+    pub fn is_closed(&self) -> bool {
+        self.state().closed.is_some()
+    }
+
     /// Ends all traffic: no other request goes out, and who waits is told the reason. The first one stays.
     pub fn close(&self, reason: &str) {
         self.state().closed.get_or_insert_with(|| reason.to_owned());
@@ -256,6 +260,16 @@ impl SpendingBook {
         Ok(book)
     }
 
+    /// The number of requests that stand in a book, if there is one.
+    ///
+    /// # Errors
+    /// It is there and cannot be read.
+    pub fn requests(path: &Path) -> Result<u64> {
+        let text = files::found(files::text(path, u64::MAX)).with_context(|| format!("read {}", path.display()))?;
+        let entries = entries(text.as_deref().unwrap_or_default());
+        Ok(entries.map(|entry| entry.requests).sum::<i64>().max(0) as u64)
+    }
+
     /// Does something while no other process writes to the book, with all that they have entered.
     fn locked<T>(&mut self, write: impl FnOnce(&mut SpendingBook) -> Result<T>) -> Result<T> {
         self.file.lock()?;
@@ -268,9 +282,7 @@ impl SpendingBook {
     fn catch_up(&mut self) -> Result<()> {
         let mut text = String::new();
         self.reader.read_to_string(&mut text)?;
-        // A kill may have cut the last line; it was about a request that was not sent yet.
-        let entries = text.lines().filter_map(|line| serde_json::from_str::<SpendingEntry>(line).ok());
-        self.spent = entries.fold(self.spent, SpendingEntry::plus);
+        self.spent = entries(&text).fold(self.spent, SpendingEntry::plus);
         if !text.is_empty() && !text.ends_with('\n') {
             self.write("\n")?;
         }
@@ -315,6 +327,11 @@ impl SpendingBook {
         self.spent = self.spent.plus(entry);
         Ok(())
     }
+}
+
+/// A kill may have cut the last line; it was about a request that was not sent yet.
+fn entries(text: &str) -> impl Iterator<Item = SpendingEntry> {
+    text.lines().filter_map(|line| serde_json::from_str(line).ok())
 }
 
 #[cfg(test)]

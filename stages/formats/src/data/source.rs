@@ -52,7 +52,7 @@ impl ReadOptions {
     /// An option says something impossible.
     pub fn check(&self) -> Result<()> {
         if !(self.weight > 0.0 && self.weight <= 1000.0) {
-            bail!("`weight` is {}; it has to be above 0, and at most 1000", self.weight);
+            bail!("`weight` is {}; it has to be above 0 (of a reward, above or below), and at most 1000", self.weight);
         }
         if self.take == Some(0) {
             bail!("`take: 0` takes no row");

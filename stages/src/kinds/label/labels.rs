@@ -4,7 +4,7 @@
 use crate::io::{self, Io};
 use crate::people::label::EffectiveLabels;
 use crate::people::measure::{self, People};
-use crate::people::rows::{self, OutputFile};
+use crate::people::rows::{self, OutputFile, RowsPer};
 use crate::people::worklist::{ITEMS, QUESTIONNAIRE, Worklist};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, Work};
 use anyhow::{Context, Result};
@@ -119,7 +119,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let labels = EffectiveLabels::read(&lines).context("read the labels")?;
     let people = People::of(&worklist, &labels);
     let output = io.candidate_dir(0)?;
-    for OutputFile { name, rows } in rows::rows(&worklist, &labels) {
+    for OutputFile { name, rows } in rows::rows(&worklist, &labels, RowsPer::Label) {
         io::write_rows(&output.join(name), &rows)?;
     }
     io::write_rows(&output.join(rows::PER_ITEM), &rows::per_item(&worklist, &labels))?;

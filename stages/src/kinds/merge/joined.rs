@@ -46,26 +46,21 @@ pub fn join(people: Vec<SaidItem>, ai: Vec<SaidItem>) -> Vec<JoinedItem> {
 }
 
 impl JoinedItem {
-    /// The labels of the side whose word counts.
-    fn spoken(&self) -> &[Label] {
-        if self.people.is_empty() { &self.ai } else { &self.people }
-    }
-
-    /// The labels that become rows: where all say the same, one, so that a second person who confirms it changes no row and
-    /// the item weighs as much as any other.
-    pub fn counting(&self) -> &[Label] {
-        match self.spoken() {
-            [first, others @ ..] if others.iter().all(|other| other.judgement == first.judgement) => {
-                std::slice::from_ref(first)
-            }
-            divided => divided,
-        }
+    /// The labels that count.
+    pub fn counting(&self) -> impl Iterator<Item = &Label> {
+        if self.people.is_empty() { self.ai.iter() } else { self.people.iter() }
     }
 
     /// Whether most of the people say something else than the judge; `None` unless both spoke.
     pub fn is_overridden(&self) -> Option<bool> {
         let judge = self.ai.first().filter(|_| !self.people.is_empty())?;
-        Some(2 * self.people.iter().filter(|label| is_same(label, judge)).count() < self.people.len())
+        let same = |label: &&Label| match (&label.judgement, &judge.judgement) {
+            (Judgement::Pair(_), _) | (Judgement::Ranking(_), _) => {
+                label.judgement.ranks(None) == judge.judgement.ranks(None)
+            }
+            (own, other) => own == other,
+        };
+        Some(2 * self.people.iter().filter(same).count() < self.people.len())
     }
 
     pub fn origin(&self) -> Origin {
@@ -87,8 +82,8 @@ impl JoinedItem {
             let one = |label: &Label| json!({"by": label.by, "at": label.at, "judgement": label.judgement});
             labels.iter().map(one).collect::<Vec<Value>>()
         };
-        let by: Vec<&str> = self.spoken().iter().map(|label| label.by.as_str()).collect();
-        let at = self.spoken().iter().map(|label| label.at.as_str()).max().unwrap_or_default();
+        let by: Vec<&str> = self.counting().map(|label| label.by.as_str()).collect();
+        let at = self.counting().map(|label| label.at.as_str()).max().unwrap_or_default();
         json!({"id": self.item.id, "prompt": self.item.prompt, "answers": self.item.answers, "source": source, "by": by,
                "at": at, "human": said(&self.people), "ai": said(&self.ai)})
     }
@@ -108,16 +103,33 @@ impl JoinedItem {
     }
 }
 
-/// Whether two labels say the same of their item.
-fn is_same(one: &Label, other: &Label) -> bool {
-    match (&one.judgement, &other.judgement) {
-        (Judgement::Pair(_) | Judgement::Ranking(_), _) => one.judgement.ranks(None) == other.judgement.ranks(None),
-        (own, other) => own == other,
-    }
-}
-
 fn wins(labels: &[Label], place: usize) -> Option<f64> {
     let of = |label: &Label| Some(share_won(&label.judgement.ranks(None)?, place));
     let wins: Vec<f64> = labels.iter().filter_map(of).collect();
     (!wins.is_empty()).then(|| rl::mean(&wins))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::people::label::PairChoice;
+    use formats::dialogue::Prompt;
+
+    #[test]
+    fn an_item_that_was_picked_tells_of_itself_alone() {
+        let item = || WorkItem::of(Prompt::Text("p".to_owned()), vec!["a".to_owned(), "b".to_owned()]);
+        let said = |choice, is_picked| {
+            let label = SaidItem::labelled(item(), Judgement::Pair(choice));
+            SaidItem { is_picked, ..label }
+        };
+        let joined = |is_picked| {
+            let people = vec![said(PairChoice::Second, is_picked)];
+            join(people, vec![said(PairChoice::First, false)]).remove(0)
+        };
+        let [sampled, picked] = [joined(false), joined(true)];
+        assert_eq!((sampled.win_by_people(0), sampled.win_by_ai(0)), (Some(0.0), Some(1.0)));
+        assert_eq!((picked.win_by_people(0), picked.win_by_ai(0)), (None, Some(1.0)));
+        // Its row is what people say all the same.
+        assert_eq!((picked.origin(), picked.counting().count()), (Origin::HumanOverAi, 1));
+    }
 }

@@ -14,8 +14,8 @@ use crate::people::form::Form;
 use crate::people::label::Judgement;
 use crate::people::worklist::WorkItem;
 use crate::server;
-use crate::stage::{AskedTotals, Call, Foretelling};
-use anyhow::{Context, Result};
+use crate::stage::{AskedTotals, Call, Foretelling, ForetoldServer};
+use anyhow::{Context, Result, bail};
 use formats::data::RowFilter;
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -82,15 +82,15 @@ fn criteria(parameters: &JudgeRanking) -> &[Criterion] {
 }
 
 /// Requests that `rank` will send to an endpoint, as far as they are known before it runs.
-pub const FORETELLING: Foretelling = Foretelling { items: "items", asked, budget, of_row, all };
+pub const FORETELLING: Foretelling = Foretelling { items: "items", asked, of_row, all };
 
-fn asked(parameters: &Value) -> Option<String> {
+fn asked(parameters: &Value) -> Option<ForetoldServer> {
     let endpoint = JudgeRanking::deserialize(parameters).ok()?.endpoint?;
-    Some(format!("{} at {}", endpoint.model, server::host(&endpoint.url)))
-}
-
-fn budget(parameters: &Value) -> Option<String> {
-    JudgeRanking::deserialize(parameters).ok()?.endpoint?.budget?.told()
+    Some(ForetoldServer {
+        name: format!("{} at {}", endpoint.model, server::host(&endpoint.url)),
+        budget: endpoint.budget.unwrap_or_default(),
+        is_offline: endpoint.offline,
+    })
 }
 
 /// Requests about a row with so many answers, if none is asked about twice.
@@ -135,12 +135,19 @@ pub fn hear<'a>(
         questions(parameters, endpoint, &questioner, items, shown)?;
     let total = questions.len();
     let folder = io.replies()?.to_owned();
-    let asker = Asker::open(endpoint, io.secrets(), &folder, &questions)?;
+    let asker = Asker::open(endpoint, io.secrets(), &folder, &questions)?.forced(io.is_forced());
+    // Whatever comes then, more items are without a judgement than may be.
+    let most_lost = (parameters.max_unparsed * items.len() as f64) as usize * total.div_ceil(items.len());
+    let most_lost = if endpoint.samples == 1 { most_lost } else { total };
     // What is on its way is paid for: it is waited for, and kept.
     io.defer_sigterm();
     let heard = asker.ask(&questions, |done| {
         if io.is_to_stop() {
             return Err(Interruption { step: None }.into());
+        }
+        if asker.lost() > most_lost {
+            let how_many = format!("{} of the first {done} questions, and the others were not asked", asker.lost());
+            bail!(heard::too_many_lost(parameters, asker.first_lost(), &how_many));
         }
         io.progress(done as u64, total as u64, "reply", || format!("{} at {}", endpoint.model, asker.host()))
     })?;
@@ -161,7 +168,8 @@ pub fn hear<'a>(
         Hearing { item, replies }
     };
     let hearings = by_item.into_iter().map(hearing).collect();
-    Ok(Heard::All { by: format!("{}@{}", endpoint.model, asker.host()), hearings })
+    let by = format!("{}@{}", endpoint.model, asker.host());
+    Ok(Heard::All { by, hearings, first_lost: asker.first_lost() })
 }
 
 fn compared(asked: &ItemQuestion, reply: HeardReply) -> JudgeReply {

@@ -31,7 +31,7 @@ pub fn hear<'a>(io: &mut Io, parameters: &JudgeRanking, items: &'a [WorkItem], s
         }
         LocalJudge::Scores(reward) => by_scores(io, parameters, reward, items)?,
     };
-    Ok(Heard::All { by, hearings })
+    Ok(Heard::All { by, hearings, first_lost: None })
 }
 
 /// A score has no order: an item is looked at once.

@@ -13,8 +13,27 @@ use std::collections::BTreeSet;
 
 /// Everything that was said of the items, or how far it is until the budget was spent.
 pub enum Heard<'a> {
-    All { by: String, hearings: Vec<Hearing<'a>> },
-    Spent { done: usize, needed: usize },
+    All {
+        by: String,
+        hearings: Vec<Hearing<'a>>,
+        /// The first reply that cannot be read, as people are told it.
+        first_lost: Option<String>,
+    },
+    Spent {
+        done: usize,
+        needed: usize,
+    },
+}
+
+/// The error of a judge of whom more cannot be read than may be.
+pub fn too_many_lost(parameters: &JudgeRanking, first: Option<String>, how_many: &str) -> String {
+    let first = first.map_or_else(String::new, |first| format!("; the first, {first}"));
+    format!(
+        "rank answers: no reply that can be read for {how_many}, and `max_unparsed` allows {:.1} % of the items{first}. Replies are kept, \
+         and come again as they are; another `template`, `max_tokens` or `temperature` asks anew, and so does `--force` with the \
+         name of the stage, for those that cannot be read",
+        100.0 * parameters.max_unparsed
+    )
 }
 
 /// # Errors
@@ -37,8 +56,6 @@ pub fn items(parameters: &JudgeRanking, io: &Io, filter: &mut RowFilter) -> Resu
 pub fn people(parameters: &JudgeRanking, io: &Io, items: &[WorkItem]) -> Result<Option<Vec<SaidItem>>> {
     let Some(path) = io.optional_input("people") else { return Ok(None) };
     let mut said = said::read(path, Some(parameters.form)).context("compare the judge with people")?;
-    // What was picked for what it teaches tells nothing of how the judge does elsewhere.
-    said.retain(|said| !said.is_picked);
     if let Some(form) = said::form(&said).filter(|form| *form != parameters.form) {
         let (people, judge) = (form.name(), parameters.form.name());
         bail!(
@@ -52,6 +69,14 @@ pub fn people(parameters: &JudgeRanking, io: &Io, items: &[WorkItem]) -> Result<
             "compare the judge with people: they judged none of the {} items, and nobody was asked; `people` is to hold the same \
              prompts with the same answers, as a `label` above the same `items` does, or is left out",
             items.len()
+        );
+    }
+    // What was picked for what it teaches tells nothing of how the judge does elsewhere.
+    said.retain(|said| !said.is_picked);
+    if !said.iter().any(is_shared) {
+        bail!(
+            "compare the judge with people: of these items they judged only such as `order: active` had picked for what they teach, \
+             and these tell nothing of the others; nobody was asked. Have more labels, of which one in three is drawn at random"
         );
     }
     Ok(Some(said))
