@@ -5,6 +5,7 @@ mod arguments;
 mod asking;
 mod check;
 mod completions;
+mod configuration;
 mod criteria;
 mod curves;
 mod data;
@@ -209,7 +210,7 @@ fn answer(verb: Verb) -> Result<u8> {
         Verb::Label(arguments) => label::label(&arguments),
         Verb::Review(arguments) => review::review(arguments),
         Verb::Criteria { name } => criteria::criteria(name.as_deref()),
-        Verb::Schema => schema::print(),
+        Verb::Schema { config } => schema::print(config),
         Verb::Init { directory, model } => init::init(&directory, model.as_deref()),
         Verb::Completions { shell } => completions::print(shell),
     }

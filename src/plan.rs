@@ -29,6 +29,7 @@ mod yardsticks;
 use crate::canonical::Canonical;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::gate::{self, MetricName};
+use crate::settings::Settings;
 pub use crate::spec::limits::{Resources, Retry};
 use crate::spec::{Node, Spec, StageSpec, is_identifier};
 pub use crate::spec::{OnFail, Pin};
@@ -55,6 +56,8 @@ pub struct Plan {
     pub skip_bad_rows: u64,
     /// The command that is told of holds, failures and ends; empty without one.
     pub notify: Vec<String>,
+    /// What the file says of the keys that the user's configuration has, too.
+    pub settings: Settings,
     /// Each stage comes after all it needs; ties follow the order of the file.
     pub stages: Vec<Stage>,
     pub warnings: Vec<Diagnostic>,
@@ -230,8 +233,8 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     let stages: Option<Vec<Stage>> = order.into_iter().map(|old| finished[old].take()).collect();
     match stages {
         Some(stages) => {
-            let Spec { name, salt, skip_bad_rows, notify, .. } = spec;
-            Ok(Plan { name, salt, skip_bad_rows, notify, stages, warnings: mistakes, notes })
+            let Spec { name, salt, skip_bad_rows, notify, settings, .. } = spec;
+            Ok(Plan { name, salt, skip_bad_rows, notify, settings, stages, warnings: mistakes, notes })
         }
         None => Err(mistakes),
     }

@@ -2,10 +2,12 @@
 //! parameters of each kind. It finds less than `pipeline check`, which also knows the other stages, the files and the
 //! rules.
 
+mod configuration;
 mod forms;
 mod parameters;
 
 use crate::gate;
+use crate::settings;
 use crate::spec;
 use formats::data::OPTIONS;
 use formats::dtype::Dtype;
@@ -39,6 +41,7 @@ pub fn schema() -> Value {
         "rules": rules(),
         "duration": duration(),
         "gate": gate(),
+        "cache": configuration::cache(),
         "stage": stage(),
     });
     for kind in KINDS {
@@ -80,8 +83,24 @@ fn file_keys() -> Vec<Key> {
             "a command that is told, by a JSON object on its stdin, of each stage that is held or fails and of the end",
             notify,
         ),
+        (settings::remote::CACHE, CACHE, json!({"$ref": "#/$defs/cache"})),
         ("stages", "name → stage; the order is free", stages),
     ]
+}
+
+const CACHE: &str =
+    "where results are kept beside the store of this machine; default: as the user's configuration says";
+
+/// The schema of the user's configuration.
+pub fn configuration() -> Value {
+    let head = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "pipeline: the user's configuration",
+        "description": "What all pipelines of a person share, and no key knows.",
+        "$defs": {"duration": duration(), "cache": configuration::cache()},
+    });
+    let file = mapping(vec![(settings::remote::CACHE, CACHE, json!({"$ref": "#/$defs/cache"}))]);
+    joined(head, joined(file, json!({"type": ["object", "null"]})))
 }
 
 fn stage_keys() -> Vec<Key> {
@@ -400,5 +419,7 @@ mod tests {
         let of_data: Vec<&str> = [path].into_iter().chain(OPTIONS.map(|(key, _)| key)).collect();
         same("the best of several stages", best_of_keys(), &spec::best_of::KEYS);
         same("a source of data", data_keys(), &of_data);
+        same("`cache`", configuration::cache_keys(), settings::remote::CACHE_KEYS);
+        same("`cache.remote`", configuration::remote_keys(), settings::remote::REMOTE_KEYS);
     }
 }

@@ -43,6 +43,7 @@ mod lock;
 mod open;
 mod place;
 mod record;
+mod remote;
 #[cfg(test)]
 mod sample;
 mod stats;
@@ -64,5 +65,6 @@ pub use interruption::is_interruption;
 pub use inventory::{Tally, Usage};
 pub use lock::{ExclusiveHold, Hold};
 pub use record::{Commit, Record};
+pub use remote::{Address, RemoteSettings};
 pub use store::{Store, is_shared};
 pub use verify::Verification;

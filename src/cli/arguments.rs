@@ -409,7 +409,11 @@ pub enum Verb {
         directory: PathBuf,
     },
     /// Print the JSON Schema of the pipeline file, with which editors complete and check it
-    Schema,
+    Schema {
+        /// That of the user's configuration instead: `~/.config/pipeline/config.yaml`, or the file that PIPELINE_CONFIG names
+        #[arg(long)]
+        config: bool,
+    },
     /// Write a pipeline for your own data, with comments and example rows; it runs unchanged
     Init {
         /// The directory; created if it does not exist

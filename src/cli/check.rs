@@ -1,7 +1,7 @@
 //! `check`, and the plan of a file for every verb that needs one: read and resolved, with all mistakes shown.
 
 use super::refusal::{Refusal, refused};
-use super::{fetching, terminal};
+use super::{configuration, fetching, terminal};
 use crate::diagnostic::{self, Diagnostic, SourceText};
 use crate::hub::Asset;
 use crate::plan::{self, Plan};
@@ -98,6 +98,7 @@ fn mistaken(source: &SourceText, mistakes: &[Diagnostic]) -> Refusal {
 pub fn check(file: &Path, set: &[String]) -> Result<u8> {
     let (source, spec) = read(file, set, None)?;
     let (plan, warnings) = resolve(file, &source, spec)?;
+    configuration::remote(&plan.settings)?;
     terminal::remark(&(warnings + &rendered(&source, &plan.notes)));
     let gates = plan.stages.iter().filter(|stage| stage.gate.is_some()).count();
     let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });

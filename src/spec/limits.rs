@@ -55,7 +55,7 @@ pub fn resources(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Resources {
     resources
 }
 
-fn memory(node: &Node, mistakes: &mut Vec<Diagnostic>) -> u64 {
+pub fn memory(node: &Node, mistakes: &mut Vec<Diagnostic>) -> u64 {
     let bytes = match &node.value {
         Value::Int(value) => u64::try_from(*value).ok(),
         Value::String(text) => size(text),
