@@ -58,6 +58,22 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<String>,
     },
+    /// Where a cluster has the work of an action. The first one of an attempt is in the journal before it is submitted.
+    Placed {
+        stage: String,
+        part: Option<EvalPart>,
+        executor: String,
+        /// The name of the job, by which it is found.
+        job: String,
+        /// Empty before it has one.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        id: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        node: String,
+        /// Why it waits in the queue, in the words of the cluster.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        waits: String,
+    },
     /// Not kept in the journal.
     Progressed {
         stage: String,
@@ -122,6 +138,16 @@ pub enum Event {
         seconds: f64,
         at: String,
     },
+}
+
+/// Where a cluster has work, for people: `lab: job 12 on n1`, `lab: job 12 waits (Resources)`.
+pub fn place(executor: &str, id: &str, node: &str, waits: &str) -> String {
+    match (id, node, waits) {
+        ("", ..) => format!("{executor}: being submitted"),
+        (id, "", "") => format!("{executor}: job {id} is in the queue"),
+        (id, "", waits) => format!("{executor}: job {id} waits ({waits})"),
+        (id, node, _) => format!("{executor}: job {id} on {node}"),
+    }
 }
 
 /// The machine of a run, as its system describes it.

@@ -12,6 +12,7 @@ pub mod gpus;
 mod head;
 mod inputs;
 pub mod labelled;
+mod lost;
 pub mod machine;
 mod prefetch;
 mod scrub;
@@ -20,7 +21,7 @@ pub mod slots;
 pub mod space;
 
 use crate::cause::EvalPart;
-use crate::event::{Event, HumanDecision, Outcome};
+use crate::event::{Event, Outcome};
 use crate::executor::JobId;
 use crate::journal::{self, History};
 use crate::ledger::file::LedgerSession;
@@ -32,9 +33,10 @@ use attempt::Attempt;
 use cache::{Claim, Content, Digest, Store, is_interruption};
 use gpus::RunDevices;
 use head::head;
+use lost::Losses;
 use prefetch::{Prefetch, prefetch};
-pub use session::ExecutionOptions;
 use session::Session;
+pub use session::{ExecutionOptions, Options};
 use slots::{Share, Slots};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
@@ -49,22 +51,6 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const IMPATIENCE: Duration = Duration::from_millis(20);
 /// The interval of the heartbeat that tells other machines that this run is alive.
 const BEAT: Duration = Duration::from_secs(10);
-
-pub struct Options {
-    /// The pipeline file and the `--set` arguments, as typed.
-    pub file: PathBuf,
-    pub overrides: Vec<String>,
-    /// `.pipeline`, which holds `store/`, `work/` and `runs/`.
-    pub store: PathBuf,
-    /// People's decisions, by the question of the evidence.
-    pub decisions: BTreeMap<String, HumanDecision>,
-    /// The folder of the ledger of looks; `None`: the looks of this run alone count (`--no-ledger`).
-    pub looks: Option<PathBuf>,
-    /// The folder of people's labels.
-    pub labels: PathBuf,
-    /// Whether a look tells what stages will ask a server for.
-    pub foretells: bool,
-}
 
 /// Runs everything that is not done yet. Returns the exit code: 130 interrupted, 1 a stage failed or a gate erred, 3
 /// stopped by a gate, 0 all done.
@@ -84,7 +70,7 @@ pub fn run(
         Err(error) if is_interruption(&error) => return Ok(CODES[0]),
         contents => contents?,
     };
-    let session = Session::open(&options.store, &plan.name, &worker, execution)?;
+    let session = Session::open(&options.store, plan, &worker, execution)?;
     let run = Run { interrupt, ..Run::new(plan, selection, options, &store, &contents, sink) };
     let exit = run.with(session).finish();
     store.save_stats();
@@ -159,6 +145,8 @@ struct Work {
     request: Request,
     /// The number of failed attempts in this run.
     failed: u32,
+    /// The number of those that a cluster lost.
+    lost: Losses,
     /// The worker that it shared died of it: it is tried once more by one of its own.
     is_alone: bool,
     /// Whether people were told that another run is doing it.
@@ -169,19 +157,20 @@ struct Work {
 
 impl Work {
     fn new(request: Request) -> Work {
-        Work { request, failed: 0, is_alone: false, is_told: false, claim: None }
+        Work { request, failed: 0, lost: Losses::default(), is_alone: false, is_told: false, claim: None }
     }
 
     /// Whether this run has not tried it yet.
     fn is_first(&self) -> bool {
-        self.failed == 0 && !self.is_alone
+        self.failed == 0 && self.lost == Losses::default() && !self.is_alone
     }
 }
 
 struct Task {
     work: Work,
     attempt: Attempt,
-    share: Share,
+    /// What it has of this machine; `None`: a cluster works it.
+    share: Option<Share>,
     started: Instant,
 }
 
@@ -225,7 +214,7 @@ impl<'a> Run<'a> {
     }
 
     fn with(self, session: Session<'a>) -> Run<'a> {
-        let slots = Slots::new(session.execution.jobs, session.execution.capacity.memory);
+        let slots = Slots::new(session.execution.jobs, session.execution.capacity);
         Run { session: Some(session), slots, ..self }
     }
 
@@ -274,7 +263,7 @@ impl<'a> Run<'a> {
                 self.is_stopping = true;
                 self.pending.clear();
                 self.retries.clear();
-                self.session.iter_mut().for_each(|session| session.executor.stop_all());
+                self.session.iter_mut().for_each(Session::stop_all);
             }
             commands.extend(self.begin_what_fits()?.into_iter().flat_map(|news| schedule.news(news)));
             if !commands.is_empty() {
@@ -288,7 +277,7 @@ impl<'a> Run<'a> {
             }
             // A look never has to wait.
             let Some(session) = &mut self.session else { break };
-            let updates = session.executor.poll(if self.pending.is_empty() { PATIENCE } else { IMPATIENCE })?;
+            let updates = session.poll(if self.pending.is_empty() { PATIENCE } else { IMPATIENCE })?;
             held = self.hold()?;
             if held.is_none() {
                 // What ended meanwhile is done again by the next run.
@@ -398,7 +387,10 @@ impl<'a> Run<'a> {
         if let Some(session) = &mut self.session {
             session.journal.append(&event)?;
             // An event must be in the journal before anybody hears of it.
-            if matches!(event, Event::RunStarted { .. } | Event::Started { .. } | Event::Noted { .. }) {
+            if matches!(
+                event,
+                Event::RunStarted { .. } | Event::Started { .. } | Event::Placed { .. } | Event::Noted { .. }
+            ) {
                 session.journal.flush()?;
             }
         }

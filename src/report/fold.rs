@@ -2,7 +2,7 @@
 
 use crate::canonical::Canonical;
 use crate::cause::{Cause, EvalPart};
-use crate::event::{Event, Machine, ModelAnswer, Outcome, StageHead, StudyRow, Verdict};
+use crate::event::{self, Event, Machine, ModelAnswer, Outcome, StageHead, StudyRow, Verdict};
 use crate::failure::Failure;
 use stages::kinds;
 use stages::stage::Work;
@@ -73,6 +73,8 @@ pub struct ActionRun {
     pub key: String,
     pub action: Canonical,
     pub state: ActionState,
+    /// Where a cluster worked it, in words; `None` on this machine.
+    pub place: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug)]
@@ -181,6 +183,7 @@ impl RunState {
             Event::RunFinished { exit, seconds, .. } => self.finish = Some(Finish { exit: *exit, seconds: *seconds }),
             Event::Hit { stage, .. }
             | Event::Started { stage, .. }
+            | Event::Placed { stage, .. }
             | Event::Progressed { stage, .. }
             | Event::Finished { stage, .. }
             | Event::Failed { stage, .. }
@@ -222,6 +225,15 @@ impl StageRun {
                 };
                 self.put(part, key, action, state);
             }
+            Event::Placed { part, executor, id, node, waits, .. } => {
+                let place = event::place(executor, id, node, waits);
+                if let Some(action) = self.actions.iter_mut().find(|action| action.part == *part) {
+                    if let ActionState::Running { total: 0, message, .. } = &mut action.state {
+                        message.clone_from(&place);
+                    }
+                    action.place = Some(place.into());
+                }
+            }
             Event::Progressed { part, progress, .. } => {
                 if let Some(ActionState::Running { done, total, message, .. }) = self.state_mut(part) {
                     (*done, *total, *message) = (progress.done, progress.total, progress.message.clone());
@@ -246,7 +258,7 @@ impl StageRun {
 
     /// A second attempt at an action replaces the first.
     fn put(&mut self, part: &Option<EvalPart>, key: &str, action: &Canonical, state: ActionState) {
-        let new = ActionRun { part: part.clone(), key: key.to_owned(), action: action.clone(), state };
+        let new = ActionRun { part: part.clone(), key: key.to_owned(), action: action.clone(), state, place: None };
         match self.actions.iter_mut().find(|old| old.part == *part) {
             Some(old) => *old = new,
             // Most stages have one action, and a growing list would allocate capacity for four.
