@@ -3,6 +3,7 @@
 mod answers;
 mod arguments;
 mod asking;
+mod cancel;
 mod check;
 mod completions;
 mod configuration;
@@ -85,6 +86,7 @@ pub fn main() -> ExitCode {
 
 fn answer(verb: Verb) -> Result<u8> {
     match verb {
+        Verb::Run { asked, cancel: true, .. } => cancel::cancel(&asked),
         Verb::Run {
             asked,
             selected,
@@ -94,6 +96,7 @@ fn answer(verb: Verb) -> Result<u8> {
             resources,
             keep_going,
             no_fsync,
+            cancel: false,
             dry_run,
             json,
             log,
@@ -109,6 +112,7 @@ fn answer(verb: Verb) -> Result<u8> {
                 keeps_going: keep_going,
                 secrets: BTreeMap::new(),
                 disowns: disown,
+                clusters: BTreeMap::new(),
             };
             let to = run::Listeners { json, log, page: page.ui.then_some(page.page) };
             match dry_run {

@@ -30,7 +30,8 @@ pub struct Job {
     /// Jobs of one such name may be worked one after the other by one process, which keeps what the next one needs.
     /// `None`: the job has a process of its own, and may need the memory of those that wait.
     pub shares: Option<String>,
-    /// For people: what is worked.
+    /// For people: the pipeline, and what of it is worked.
+    pub pipeline: String,
     pub title: String,
     /// What an executor gives it that has resources of its own.
     pub resources: Resources,

@@ -60,8 +60,6 @@ pub struct Plan {
     pub notify: Vec<String>,
     /// What the file says of the keys that the user's configuration has, too.
     pub settings: Settings,
-    /// The clusters that stages may run on, by name.
-    pub executors: BTreeMap<String, SlurmSettings>,
     /// Each stage comes after all it needs; ties follow the order of the file.
     pub stages: Vec<Stage>,
     pub warnings: Vec<Diagnostic>,
@@ -241,8 +239,8 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     let stages: Option<Vec<Stage>> = order.into_iter().map(|old| finished[old].take()).collect();
     match stages {
         Some(stages) => {
-            let Spec { name, salt, skip_bad_rows, notify, settings, executors, .. } = spec;
-            Ok(Plan { name, salt, skip_bad_rows, notify, settings, executors, stages, warnings: mistakes, notes })
+            let Spec { name, salt, skip_bad_rows, notify, settings, .. } = spec;
+            Ok(Plan { name, salt, skip_bad_rows, notify, settings, stages, warnings: mistakes, notes })
         }
         None => Err(mistakes),
     }

@@ -10,7 +10,6 @@ mod parameters;
 use crate::gate;
 use crate::settings;
 use crate::spec;
-use executors::executors;
 use formats::data::OPTIONS;
 use formats::dtype::Dtype;
 use forms::{Key, TEMPLATE, choice, joined, list_of, mapping, one_of, templated, whole_number};
@@ -83,12 +82,8 @@ fn file_keys() -> Vec<Key> {
             notify,
         ),
         (settings::remote::CACHE, CACHE, json!({"$ref": "#/$defs/cache"})),
-        (
-            "executor",
-            "where stages run that name no other: a name of `executors`; default: this machine",
-            json!({"type": "string"}),
-        ),
-        ("executors", "name → a cluster on which stages may run", executors()),
+        executors::executor(),
+        executors::executors(),
         ("stages", "name → stage; the order is free", stages),
     ]
 }
@@ -104,7 +99,8 @@ pub fn configuration() -> Value {
         "description": "What all pipelines of a person share, and no key knows.",
         "$defs": {"duration": duration(), "cache": configuration::cache()},
     });
-    let file = mapping(vec![(settings::remote::CACHE, CACHE, json!({"$ref": "#/$defs/cache"}))]);
+    let cache = (settings::remote::CACHE, CACHE, json!({"$ref": "#/$defs/cache"}));
+    let file = mapping(vec![cache, executors::executor(), executors::executors()]);
     joined(head, joined(file, json!({"type": ["object", "null"]})))
 }
 

@@ -4,20 +4,29 @@
 pub mod remote;
 
 use crate::diagnostic::{Diagnostic, SourceText};
+use crate::spec::executors::{LOCAL, SlurmSettings, executors};
 use crate::spec::expect;
-use crate::spec::node::Value;
+use crate::spec::node::{Value, WithSpan};
 use crate::spec::yaml;
 use cache::RemoteSettings;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// The keys of the file, each of which a pipeline file may have, too.
-pub const KEYS: &[&str] = &[remote::CACHE];
+pub const KEYS: &[&str] = &[remote::CACHE, EXECUTOR, EXECUTORS];
+
+/// The name of the executor of stages that name none.
+pub const EXECUTOR: &str = "executor";
+pub const EXECUTORS: &str = "executors";
 
 /// The values of the user's configuration, or those of the same keys at the top of a pipeline file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
     pub cache: Option<CacheSettings>,
+    pub executor: Option<WithSpan<String>>,
+    /// The clusters that stages may run on, by name.
+    pub executors: BTreeMap<String, SlurmSettings>,
 }
 
 /// Where results are kept beside the store of this machine.
@@ -29,7 +38,9 @@ pub struct CacheSettings {
 impl Settings {
     /// The settings of a pipeline: what its file leaves out is the user's.
     pub fn or(self, of_user: Settings) -> Settings {
-        Settings { cache: self.cache.or(of_user.cache) }
+        let mut executors = of_user.executors;
+        executors.extend(self.executors);
+        Settings { cache: self.cache.or(of_user.cache), executor: self.executor.or(of_user.executor), executors }
     }
 }
 
@@ -64,6 +75,15 @@ pub fn read(source: &SourceText) -> Result<Settings, Vec<Diagnostic>> {
     {
         expect::known_keys(map, "the configuration", KEYS, &mut mistakes);
         settings.cache = root.get(remote::CACHE).map(|node| remote::cache(node, &mut mistakes));
+        settings.executor = root.get(EXECUTOR).and_then(|node| expect::text(node, &mut mistakes));
+        settings.executors = root.get(EXECUTORS).map(|node| executors(node, &mut mistakes)).unwrap_or_default();
+        // Here, where it stands, and not where a pipeline file is shown.
+        let is_unknown =
+            |name: &&WithSpan<String>| name.value != LOCAL && !settings.executors.contains_key(&name.value);
+        if let Some(name) = settings.executor.as_ref().filter(is_unknown) {
+            let message = format!("no executor `{}` is configured", name.value);
+            mistakes.push(Diagnostic::error(name.span, message).help("`executors` has none of that name"));
+        }
     }
     if mistakes.is_empty() { Ok(settings) } else { Err(mistakes) }
 }
@@ -97,7 +117,7 @@ mod tests {
         check(
             "cache: {remote: {url: s3://lab/pipeline, endpoint: https://rgw.uni.example, mode: read-only, timeout: 1m}}\n",
             expect![[r#"
-                Settings { cache: Some(CacheSettings { remote: Some(RemoteSettings { address: Bucket { name: "lab", prefix: "pipeline" }, endpoint: Some("https://rgw.uni.example"), is_read_only: true, part_size: 8388608, timeout: 60s }) }) }
+                Settings { cache: Some(CacheSettings { remote: Some(RemoteSettings { address: Bucket { name: "lab", prefix: "pipeline" }, endpoint: Some("https://rgw.uni.example"), is_read_only: true, part_size: 8388608, timeout: 60s }) }), executor: None, executors: {} }
             "#]],
         );
     }
@@ -145,7 +165,33 @@ mod tests {
                 8 | other: 1
                   | ^^^^^
                   |
-                  = help: there are: `cache`
+                  = help: there are: `cache`, `executor`, `executors`
+
+            "#]],
+        );
+    }
+
+    #[test]
+    fn executors_of_a_pipeline_file_win_by_name() {
+        let read = |text: &str| {
+            let source = SourceText { path: "c".into(), text: text.to_owned(), overrides: Vec::new(), rule: None };
+            read(&source).unwrap()
+        };
+        let of_user = read("executor: lab\nexecutors: {lab: {type: slurm, partition: a}, far: {type: slurm}}\n");
+        let of_file = read("executors: {lab: {type: slurm, partition: b}}\n");
+        let both = of_file.or(of_user);
+        assert_eq!(both.executors["lab"].partition.as_deref(), Some("b"));
+        assert!(both.executors.contains_key("far") && both.executor.is_some_and(|name| name.value == "lab"));
+        check(
+            "executor: lab\n",
+            expect![[r#"
+                error: no executor `lab` is configured
+                 --> config.yaml:1:11
+                  |
+                1 | executor: lab
+                  |           ^^^
+                  |
+                  = help: `executors` has none of that name
 
             "#]],
         );

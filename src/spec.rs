@@ -25,7 +25,7 @@ pub use node::{Node, NodeSpans, WithSpan};
 use overrides::Override;
 pub use stage::{MetricSpec, Pin, PortSpec, Reference, SourceSpec, StageSpec, metrics as declared_metrics};
 use stages::stage::did_you_mean;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use template::Scope;
@@ -47,10 +47,6 @@ pub struct Spec {
     pub notify: Vec<String>,
     /// What the file says of the keys that the user's configuration has, too.
     pub settings: Settings,
-    /// The executor of stages that name none.
-    pub executor: Option<WithSpan<String>>,
-    /// The clusters that stages may run on, by name.
-    pub executors: BTreeMap<String, executors::SlurmSettings>,
     /// The cache of a hub on this machine; `None` if the environment does not name it.
     pub hub_cache: Option<PathBuf>,
     /// Mistakes and warnings so far. `plan::resolve` adds its own, so that all are reported together.
@@ -58,8 +54,20 @@ pub struct Spec {
 }
 
 /// The keys of the file; keys that begin with `x-` are allowed too.
-pub const KEYS: &[&str] =
-    &["name", "seed", "vars", "env", "salt", "dtype", "skip_bad_rows", "notify", "cache", "executor", "executors", "stages"];
+pub const KEYS: &[&str] = &[
+    "name",
+    "seed",
+    "vars",
+    "env",
+    "salt",
+    "dtype",
+    "skip_bad_rows",
+    "notify",
+    "cache",
+    "executor",
+    "executors",
+    "stages",
+];
 
 /// Reads the file and its `--set` arguments. `Err` only if no stage could be read at all. `environment` looks up an
 /// environment variable.
@@ -87,8 +95,8 @@ pub fn read(source: &SourceText, environment: &dyn Fn(&str) -> Option<String>) -
     let skip = top("skip_bad_rows", &mut mistakes).and_then(|node| expect::whole_number(&node, &mut mistakes));
     let notify = top("notify", &mut mistakes).and_then(|node| expect::command(&node, &mut mistakes));
     let cache = top(settings::remote::CACHE, &mut mistakes).map(|node| settings::remote::cache(&node, &mut mistakes));
-    let executor = top("executor", &mut mistakes).and_then(|node| expect::text(&node, &mut mistakes));
-    let executors = top("executors", &mut mistakes).map(|node| executors::executors(&node, &mut mistakes));
+    let executor = top(settings::EXECUTOR, &mut mistakes).and_then(|node| expect::text(&node, &mut mistakes));
+    let executors = top(settings::EXECUTORS, &mut mistakes).map(|node| executors::executors(&node, &mut mistakes));
     let (stages, families) = match root.take("stages") {
         Some((_, node)) => stages(node, &scope, of_stages, &mut mistakes),
         None => Default::default(),
@@ -110,9 +118,7 @@ pub fn read(source: &SourceText, environment: &dyn Fn(&str) -> Option<String>) -
         dtype,
         skip_bad_rows: skip.unwrap_or(0),
         notify: notify.unwrap_or_default(),
-        settings: Settings { cache },
-        executor,
-        executors: executors.unwrap_or_default(),
+        settings: Settings { cache, executor, executors: executors.unwrap_or_default() },
         hub_cache: hub::Settings::from(|name| environment(name).map(Into::into)).ok().map(|hub| hub.cache_root),
         mistakes,
     })

@@ -62,6 +62,9 @@ pub enum Verb {
         /// Do not wait for the disk: faster, but a power cut may lose results
         #[arg(long)]
         no_fsync: bool,
+        /// Run nothing, and end the jobs that runs of this file left on clusters
+        #[arg(long)]
+        cancel: bool,
         /// Only print what would run, and why: the same as `plan`
         #[arg(long)]
         dry_run: bool,

@@ -71,6 +71,7 @@ fn read(file: &Path, set: &[String], required: Option<(&str, &str)>) -> Result<(
     let source = SourceText { path: file.to_owned(), text, overrides: set.to_owned(), rule };
     let spec = spec::read(&source, &|name| std::env::var(name).ok());
     let mut spec = spec.map_err(|mistakes| mistaken(&source, &mistakes))?;
+    spec.settings = configuration::settings(std::mem::take(&mut spec.settings))?;
     if let Some((stage, _)) = required {
         spec::require(&mut spec, stage, &source);
     }

@@ -10,6 +10,7 @@ use super::ui::{self, DecisionPageArguments};
 use super::{find, gates, looks, secrets, terminal};
 use crate::canonical::Canonical;
 use crate::event::{Event, Outcome};
+use crate::executor::slurm::ready;
 use crate::failure::Failure;
 use crate::plan::selection::{self, Selection};
 use crate::plan::{Plan, Resources};
@@ -20,6 +21,7 @@ use crate::run::{ExecutionOptions, gpus, slots};
 use crate::spec::limits;
 use crate::{approvals, labels, progress, run};
 use anyhow::{Context, Result};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -98,6 +100,9 @@ fn carry_out(
         if let Some(reason) = slots::too_large(&plan, capacity) {
             return Err(refused(reason));
         }
+    }
+    if let Some(execution) = execution.as_deref_mut() {
+        execution.clusters = clusters(&plan)?;
     }
     let approvals = approvals::read(&approvals::path(&asked.file)).map_err(|error| refused(format!("{error:#}")))?;
     let mut progress = if execution.is_some() {
@@ -190,6 +195,14 @@ fn carry_out(
     // The process ends here, and dropping a large plan and run first would take a tenth of its time.
     std::mem::forget(plan);
     Ok(exit)
+}
+
+/// What is known of the clusters that stages name. One that cannot be used is told before anything is submitted.
+fn clusters(plan: &Plan) -> Result<BTreeMap<String, ready::Cluster>> {
+    let named: BTreeSet<&String> = plan.stages.iter().filter_map(|stage| stage.executor.as_ref()).collect();
+    let known = named.into_iter().filter_map(|name| Some((name, plan.settings.executors.get(name)?)));
+    let looked = known.map(|(name, settings)| Ok((name.clone(), ready::look(name, settings)?)));
+    looked.collect::<Result<_>>().map_err(|error| refused(format!("{error:#}")))
 }
 
 /// Refuses a run of some stages that need others which are left out and not done: nothing is executed for a result that

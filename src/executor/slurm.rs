@@ -9,11 +9,13 @@
 //! 4. A job outlives this process. The next run finds its directory, and attaches.
 
 pub mod book;
+pub mod cancel;
 mod class;
 mod clients;
 mod course;
 mod listing;
 mod mirror;
+pub mod probe;
 pub mod ready;
 mod request;
 mod watch;
@@ -93,7 +95,13 @@ impl Executor for Slurm {
     fn submit(&mut self, job: Job) -> Result<JobId> {
         let name = book::name(&job.directory, book::random()?);
         let timeout = job.timeout.map(|timeout| timeout.as_secs_f64());
-        let book = JobBook { executor: self.name.clone(), name, title: job.title.clone(), timeout };
+        let book = JobBook {
+            executor: self.name.clone(),
+            name,
+            pipeline: job.pipeline.clone(),
+            title: job.title.clone(),
+            timeout,
+        };
         book::write(&job.directory.join(book::HANDOVER), job.handover.as_bytes())?;
         book::write(&job.directory.join(book::SCRIPT), &request::script(&job, &self.settings))?;
         let text = serde_json::to_vec(&book).context("write the book of a job")?;
@@ -142,7 +150,10 @@ impl Executor for Slurm {
                 }
             } else {
                 let named = if running.placement.id.is_empty() { &running.book.name } else { &running.placement.id };
-                let note = format!("goes on as job {named} on `{}`; the next run takes its result", self.name);
+                let note = format!(
+                    "goes on as job {named} on `{}`; the next run takes its result, `run --cancel` ends it",
+                    self.name
+                );
                 self.updates.push(Update::Noted(job, note));
             }
             self.updates.push(Update::Left(job));

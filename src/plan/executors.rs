@@ -7,10 +7,11 @@ use stages::stage::did_you_mean;
 
 /// Reports executors that are named and not configured.
 pub fn check(spec: &Spec, mistakes: &mut Vec<Diagnostic>) {
-    let named = spec.stages.iter().filter_map(|stage| stage.executor.as_ref()).chain(&spec.executor);
-    let is_unknown = |name: &&WithSpan<String>| name.value != LOCAL && !spec.executors.contains_key(&name.value);
+    let executors = &spec.settings.executors;
+    let named = spec.stages.iter().filter_map(|stage| stage.executor.as_ref()).chain(&spec.settings.executor);
+    let is_unknown = |name: &&WithSpan<String>| name.value != LOCAL && !executors.contains_key(&name.value);
     for name in named.filter(is_unknown) {
-        let known: Vec<&str> = [LOCAL].into_iter().chain(spec.executors.keys().map(String::as_str)).collect();
+        let known: Vec<&str> = [LOCAL].into_iter().chain(executors.keys().map(String::as_str)).collect();
         let message = format!("no executor `{}` is configured", name.value);
         let help = match known.len() {
             1 => {
@@ -24,6 +25,6 @@ pub fn check(spec: &Spec, mistakes: &mut Vec<Diagnostic>) {
 
 /// The executor of a stage, or that of the pipeline; `None`: this machine.
 pub fn of(stage: &StageSpec, spec: &Spec) -> Option<String> {
-    let named = stage.executor.as_ref().or(spec.executor.as_ref());
+    let named = stage.executor.as_ref().or(spec.settings.executor.as_ref());
     named.map(|name| name.value.clone()).filter(|name| name != LOCAL)
 }

@@ -281,6 +281,7 @@ impl Run<'_> {
             timeout: stage.timeout,
             handover,
             shares,
+            pipeline: self.plan.name.clone(),
             title,
             resources: stage.resources,
             gpus: 0,
@@ -315,7 +316,8 @@ impl Run<'_> {
 
     /// The directory that holds the work of a stage: `.pipeline`, or that of a cluster whose nodes do not see it.
     fn work_root(&self, stage: &Stage) -> PathBuf {
-        let of_cluster = stage.executor.as_ref().and_then(|name| self.plan.executors.get(name)?.work_dir.clone());
+        let of_cluster =
+            stage.executor.as_ref().and_then(|name| self.plan.settings.executors.get(name)?.work_dir.clone());
         of_cluster.unwrap_or_else(|| self.options.store.clone())
     }
 }

@@ -44,6 +44,8 @@ pub struct ExecutionOptions {
     pub secrets: BTreeMap<String, OsString>,
     /// Why the results of forced stages are wrong, if they are: they are moved aside.
     pub disowns: Option<String>,
+    /// What is known of the clusters that stages name.
+    pub clusters: BTreeMap<String, ready::Cluster>,
     /// Whether stages that do not depend on a failed one still begin; if not, nothing begins after a failure.
     pub keeps_going: bool,
 }
@@ -85,8 +87,8 @@ impl<'a> Session<'a> {
     ) -> Result<Session<'a>> {
         let mut clusters = BTreeMap::new();
         for name in plan.stages.iter().filter_map(|stage| stage.executor.as_ref()) {
-            if let (false, Some(settings)) = (clusters.contains_key(name), plan.executors.get(name)) {
-                let has_gpus = ready::look(name, settings)?.has_gpus;
+            if let (false, Some(settings)) = (clusters.contains_key(name), plan.settings.executors.get(name)) {
+                let has_gpus = execution.clusters.get(name).is_some_and(|cluster| cluster.has_gpus);
                 let executor = (slurm::SLURM.open)(name, settings)?;
                 clusters.insert(name.clone(), ClusterAccess { executor, settings: settings.clone(), has_gpus });
             }

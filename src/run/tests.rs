@@ -54,6 +54,7 @@ fn place() -> Place {
         keeps_going: false,
         secrets: BTreeMap::new(),
         disowns: None,
+        clusters: BTreeMap::new(),
     };
     Place { directory: tempfile::tempdir().unwrap(), execution, asked: Filter::default() }
 }

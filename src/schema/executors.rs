@@ -1,7 +1,8 @@
 //! The keys of `executors`.
 
 use super::forms::{Key, joined, mapping, one_of, templated, whole_number};
-use serde_json::{Value, json};
+use crate::settings;
+use serde_json::json;
 
 pub fn executor_keys() -> Vec<Key> {
     let duration = || json!({"$ref": "#/$defs/duration"});
@@ -48,8 +49,14 @@ pub fn loss_keys() -> Vec<Key> {
     ]
 }
 
+pub fn executor() -> Key {
+    let what = "where stages run that name no other: a name of `executors`; default: this machine";
+    (settings::EXECUTOR, what, json!({"type": "string"}))
+}
+
 /// The clusters on which stages may run, by name.
-pub fn executors() -> Value {
+pub fn executors() -> Key {
     let executor = joined(mapping(executor_keys()), json!({"required": ["type"]}));
-    json!({"type": "object", "additionalProperties": executor})
+    let executors = json!({"type": "object", "additionalProperties": executor});
+    (settings::EXECUTORS, "name → a cluster on which stages may run", executors)
 }

@@ -283,12 +283,12 @@ mod tests {
             expected slurm, found `sge`
             unknown key `colour` of an executor
             the executor `lab` has no `type`
-            expected a text, found the number 3
+            expected a text, found a whole number
             `--array` of sbatch is set by the program itself
             `-J` of sbatch is set by the program itself
             expected an absolute path, which is the same on every node
             expected a whole number from 1, found 0
-            expected a mapping such as `{type: slurm, partition: gpu}`, found the number 3"]]
+            expected a mapping such as `{type: slurm, partition: gpu}`, found a whole number"]]
         .assert_eq(&mistakes.join("\n"));
     }
 }

@@ -48,6 +48,9 @@ pub struct JobBook {
     pub executor: String,
     /// The name of the job, which no other attempt has.
     pub name: String,
+    /// The pipeline of which it is.
+    #[serde(default)]
+    pub pipeline: String,
     /// For people: `sft`, or `eval: answers of sft`.
     pub title: String,
     /// The time limit of the work itself, in seconds.
@@ -146,7 +149,8 @@ mod tests {
         fs::create_dir_all(&attempt).unwrap();
         assert_eq!(name(&attempt, 0xab), "pl-0badcafe0badcafe-2-000000ab");
         assert!(!lives(&attempt));
-        let book = JobBook { executor: "lab".into(), name: name(&attempt, 1), title: "sft".into(), timeout: None };
+        let (executor, pipeline, title) = ("lab".into(), "rlhf".into(), "sft".into());
+        let book = JobBook { executor, name: name(&attempt, 1), pipeline, title, timeout: None };
         write(&attempt.join(JOB), &serde_json::to_vec(&book).unwrap()).unwrap();
         write(&attempt.join(HANDOVER), b"secret").unwrap();
         assert!(lives(&attempt));

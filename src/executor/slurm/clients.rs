@@ -93,13 +93,7 @@ impl Clients {
 
 fn answer(question: Question) -> Answer {
     match question {
-        Question::Submit { name, arguments } => {
-            let answer = match call("sbatch", &arguments) {
-                Ok(said) => submission(&said),
-                Err(error) => Submission::Unclear(format!("{error:#}")),
-            };
-            Answer::Submitted { name, answer }
-        }
+        Question::Submit { name, arguments } => Answer::Submitted { name, answer: submit(&arguments) },
         Question::Queue => Answer::Queue(queue()),
         Question::Books { names, days } => {
             let found = books(&names, days);
@@ -115,6 +109,14 @@ fn answer(question: Question) -> Answer {
             }
             Answer::Cancelled
         }
+    }
+}
+
+/// Submits a job.
+pub fn submit(arguments: &[OsString]) -> Submission {
+    match call("sbatch", arguments) {
+        Ok(said) => submission(&said),
+        Err(error) => Submission::Unclear(format!("{error:#}")),
     }
 }
 

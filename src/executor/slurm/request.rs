@@ -16,7 +16,7 @@ pub fn arguments(job: &Job, name: &str, settings: &SlurmSettings) -> Vec<OsStrin
     let mut options: Vec<String> =
         ["--parsable", "--nodes=1", "--ntasks=1", "--open-mode=append"].map(Into::into).to_vec();
     options.push(format!("--job-name={name}"));
-    options.push(format!("--comment=pipeline: {}", job.title));
+    options.push(format!("--comment=pipeline: {}/{}", job.pipeline, job.title));
     let asked = [("--partition", &settings.partition), ("--account", &settings.account), ("--qos", &settings.qos)];
     options.extend(asked.iter().filter_map(|(option, value)| Some(format!("{option}={}", value.as_ref()?))));
     options.push(if settings.requeue { "--requeue" } else { "--no-requeue" }.to_owned());
@@ -71,7 +71,7 @@ pub fn script(job: &Job, settings: &SlurmSettings) -> Vec<u8> {
 }
 
 /// A word for a shell.
-fn quoted(word: &[u8]) -> Vec<u8> {
+pub fn quoted(word: &[u8]) -> Vec<u8> {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+=:,@".contains(byte);
     if !word.is_empty() && word.iter().all(is_plain) {
         return word.to_vec();
@@ -94,6 +94,7 @@ mod tests {
         Job {
             directory: "/shared/a b/100%/it's/1".into(),
             command: ["/opt/pipeline", "worker"].map(Into::into).to_vec(),
+            pipeline: "rlhf".to_owned(),
             title: "sft".to_owned(),
             gpus: 2,
             resources: Resources {
@@ -124,7 +125,7 @@ mod tests {
             --ntasks=1
             --open-mode=append
             --job-name=pl-0badcafe-1-00000001
-            --comment=pipeline: sft
+            --comment=pipeline: rlhf/sft
             --partition=gpu
             --requeue
             --time=121
