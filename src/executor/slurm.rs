@@ -285,6 +285,10 @@ impl Slurm {
                 Step::Tell(listed) => {
                     let ListedJob { id, reason, node, .. } = listed;
                     let waits = if node.is_empty() { reason } else { String::new() };
+                    if class::may_wait_for_ever(&waits) && waits != running.placement.waits {
+                        let note = format!("job {id} waits ({waits}), and may do so until somebody changes that");
+                        self.updates.push(Update::Noted(job, note));
+                    }
                     running.placement = Placement { id, node, waits, ..running.placement.clone() };
                     self.updates.push(Update::Placed(job, running.placement.clone()));
                 }

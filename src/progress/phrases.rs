@@ -1,7 +1,7 @@
 //! The words for events, used by bars and lines.
 
 use crate::cause::EvalPart;
-use crate::event::{Event, Outcome, Verdict};
+use crate::event::{Event, Outcome, Verdict, place};
 use crate::gate::Decision;
 use crate::report::format::duration;
 
@@ -16,6 +16,9 @@ pub fn lasting_line(event: &Event) -> Option<String> {
             // An action that never started has no log.
             let log = if log.is_empty() { String::new() } else { format!(" (log: {log})") };
             Some(format!("{}: failed{log}: {cause}", title(stage, part)))
+        }
+        Event::Placed { stage, part, executor, id, node, waits, .. } if !node.is_empty() || !waits.is_empty() => {
+            Some(format!("{}: {}", title(stage, part), place(executor, id, node, waits)))
         }
         Event::Noted { stage, part, message } => Some(format!("{}: {message}", title(stage, part))),
         // Earlier verdicts are in the table of the report.

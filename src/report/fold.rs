@@ -240,6 +240,9 @@ impl StageRun {
                 }
             }
             Event::Finished { part, seconds, device, .. } => {
+                let place =
+                    self.actions.iter().find(|action| action.part == *part).and_then(|action| action.place.clone());
+                self.notes.extend(place.map(|place| (part.clone(), format!("ran on {place}"))));
                 self.end(part, |why, log| ActionState::Finished { why, log, seconds: *seconds, device: device.clone() })
             }
             Event::Failed { part, cause, log, .. } => {

@@ -24,6 +24,27 @@ pub fn may_live(state: &str) -> bool {
     !ENDS.contains(&state)
 }
 
+/// Reasons for which a job may wait for ever.
+const NEVER: [&str; 12] = [
+    "BadConstraints",
+    "PartitionTimeLimit",
+    "PartitionNodeLimit",
+    "PartitionDown",
+    "PartitionInactive",
+    "DependencyNeverSatisfied",
+    "JobHeldUser",
+    "JobHeldAdmin",
+    "InvalidAccount",
+    "InvalidQOS",
+    "AccountNotAllowed",
+    "QOSNotAllowed",
+];
+
+/// Whether a job that waits for this reason may wait until somebody changes the cluster, or the request.
+pub fn may_wait_for_ever(reason: &str) -> bool {
+    NEVER.contains(&reason) || reason.contains("PerJob")
+}
+
 /// What the job's own files say of its last start.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Remains {
@@ -93,6 +114,12 @@ mod tests {
     use super::*;
     use expect_test::expect;
     use std::fmt::Write;
+
+    #[test]
+    fn a_reason_that_nobody_but_people_can_change_is_known() {
+        assert!(["BadConstraints", "QOSMaxGRESPerJob", "PartitionTimeLimit"].into_iter().all(may_wait_for_ever));
+        assert!(!["Resources", "Priority", "BeginTime", ""].into_iter().any(may_wait_for_ever));
+    }
 
     #[test]
     fn every_end_that_was_seen_has_its_class() {

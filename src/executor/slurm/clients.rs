@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// The time limit of a command: a controller that is down takes 18 seconds to say so.
@@ -61,8 +61,23 @@ pub enum Submission {
 
 /// A thread that asks one question after the other.
 pub struct Clients {
-    questions: Sender<Question>,
+    /// `None` at the end.
+    questions: Option<Sender<Question>>,
     answers: Receiver<Answer>,
+    thread: JoinHandle<()>,
+}
+
+/// The time in which what was asked last is carried out: a job is cancelled, or submitted.
+const LAST: Duration = Duration::from_secs(10);
+
+impl Drop for Clients {
+    fn drop(&mut self) {
+        self.questions = None;
+        let until = Instant::now() + LAST;
+        while !self.thread.is_finished() && Instant::now() < until {
+            thread::sleep(TICK);
+        }
+    }
 }
 
 impl Clients {
@@ -70,20 +85,20 @@ impl Clients {
         let (questions, asked) = mpsc::channel::<Question>();
         let (answer, answers) = mpsc::channel();
         let work = move || {
-            // Both ends are gone only with the executor.
             for question in asked {
-                if answer.send(self::answer(question)).is_err() {
-                    break;
-                }
+                // What is asked last has nobody to hear the answer.
+                let _ = answer.send(self::answer(question));
             }
         };
-        thread::Builder::new().spawn(work).context("start a thread for the commands of Slurm")?;
-        Ok(Clients { questions, answers })
+        let thread = thread::Builder::new().spawn(work).context("start a thread for the commands of Slurm")?;
+        Ok(Clients { questions: Some(questions), answers, thread })
     }
 
     pub fn ask(&self, question: Question) {
-        // The thread is gone only with the executor.
-        let _ = self.questions.send(question);
+        if let Some(questions) = &self.questions {
+            // The thread is gone only with the executor.
+            let _ = questions.send(question);
+        }
     }
 
     pub fn answers(&self) -> impl Iterator<Item = Answer> {
