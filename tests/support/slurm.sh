@@ -83,6 +83,7 @@ scancel)
     set_to "$id" state CANCELLED
     strike "$id" KILL
   done
+  exit 0
   ;;
 sinfo) echo "main*|gpu:2" ;;
 # What tests do to a cluster:
