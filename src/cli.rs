@@ -86,30 +86,16 @@ pub fn main() -> ExitCode {
 
 fn answer(verb: Verb) -> Result<u8> {
     match verb {
-        Verb::Run { asked, cancel: true, .. } => cancel::cancel(&asked),
-        Verb::Run {
-            asked,
-            selected,
-            disown,
-            device,
-            jobs,
-            resources,
-            keep_going,
-            no_fsync,
-            cancel: false,
-            dry_run,
-            json,
-            log,
-            page,
-        } => {
+        Verb::Run { asked, how, .. } if how.cancel => cancel::cancel(&asked),
+        Verb::Run { asked, selected, disown, device, how, dry_run, json, log, page } => {
             hide_environment();
             let execution = ExecutionOptions {
                 executor: EXECUTORS[0],
                 device: device.chosen()?,
-                jobs: usize::from(jobs),
-                capacity: run::capacity(resources.as_deref())?,
-                is_durable: !no_fsync,
-                keeps_going: keep_going,
+                jobs: usize::from(how.jobs),
+                capacity: run::capacity(how.resources.as_deref())?,
+                is_durable: !how.no_fsync,
+                keeps_going: how.keep_going,
                 secrets: BTreeMap::new(),
                 disowns: disown,
                 clusters: BTreeMap::new(),

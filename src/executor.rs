@@ -33,7 +33,7 @@ pub struct Job {
     /// For people: the pipeline, and what of it is worked.
     pub pipeline: String,
     pub title: String,
-    /// What an executor gives it that has resources of its own.
+    /// The resources that a cluster gives it.
     pub resources: Resources,
     pub gpus: u64,
 }

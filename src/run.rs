@@ -12,6 +12,7 @@ pub mod gpus;
 mod head;
 mod inputs;
 pub mod labelled;
+mod losses;
 mod lost;
 pub mod machine;
 mod prefetch;
@@ -33,7 +34,7 @@ use attempt::Attempt;
 use cache::{Claim, Content, Digest, Store, is_interruption};
 use gpus::RunDevices;
 use head::head;
-use lost::Losses;
+use losses::Losses;
 use prefetch::{Prefetch, prefetch};
 use session::Session;
 pub use session::{ExecutionOptions, Options};
@@ -169,7 +170,7 @@ impl Work {
 struct Task {
     work: Work,
     attempt: Attempt,
-    /// What it has of this machine; `None`: a cluster works it.
+    /// Its resources on this machine; `None`: a cluster works it.
     share: Option<Share>,
     started: Instant,
 }

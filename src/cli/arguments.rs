@@ -7,8 +7,8 @@ pub use below::{CacheVerb, DataVerb, GateVerb, ModelVerb};
 use super::answers::AnswerFormat;
 use super::label::LabelArguments;
 use super::options::{
-    Changes, DeviceArgument, FileArguments, FilterArguments, RunArgument, StoreArgument, device, dtype, language,
-    log_place,
+    Changes, DeviceArgument, ExecutionArguments, FileArguments, FilterArguments, RunArgument, StoreArgument, device,
+    dtype, language, log_place,
 };
 use super::report::ReportFormat;
 use super::review::ReviewArguments;
@@ -48,23 +48,8 @@ pub enum Verb {
         /// With `--force`: the result is wrong for this reason; it is kept aside (`cache disowned`) and used no more
         #[arg(long, value_name = "REASON", requires = "force")]
         disown: Option<String>,
-        /// Stages that may run at the same time
-        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-        jobs: u16,
-        /// Resources they may use together: `gpu=2,memory=64G`; default: `gpu=auto`,
-        /// the cards that wgpu sees, and the memory of this machine
-        #[arg(long, value_name = "LIST")]
-        resources: Option<String>,
-        /// After a failure, go on with the stages that do not depend on it; by default running stages finish and no new one
-        /// starts
-        #[arg(long)]
-        keep_going: bool,
-        /// Do not wait for the disk: faster, but a power cut may lose results
-        #[arg(long)]
-        no_fsync: bool,
-        /// Run nothing, and end the jobs that runs of this file left on clusters
-        #[arg(long)]
-        cancel: bool,
+        #[command(flatten)]
+        how: ExecutionArguments,
         /// Only print what would run, and why: the same as `plan`
         #[arg(long)]
         dry_run: bool,

@@ -197,7 +197,7 @@ fn carry_out(
     Ok(exit)
 }
 
-/// What is known of the clusters that stages name. One that cannot be used is told before anything is submitted.
+/// The clusters that stages name, as far as they are known. One that cannot be used is told before anything is submitted.
 fn clusters(plan: &Plan) -> Result<BTreeMap<String, ready::Cluster>> {
     let named: BTreeSet<&String> = plan.stages.iter().filter_map(|stage| stage.executor.as_ref()).collect();
     let known = named.into_iter().filter_map(|name| Some((name, plan.settings.executors.get(name)?)));

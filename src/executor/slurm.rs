@@ -26,14 +26,14 @@ use super::{Executor, ExecutorKind, Job, JobId, Placement, Update, next_id};
 use crate::plan::SlurmSettings;
 use anyhow::{Context, Result};
 use book::JobBook;
-use clients::{Answer, Clients, Question, Submission};
-use course::{Course, Ending, How, JobNews, Patience, Phase, Step};
+use clients::{Clients, SlurmAnswer, SlurmQuestion, Submission};
+use course::{Course, How, JobEnding, JobNews, JobStep, Patience, Phase};
 use listing::ListedJob;
 use mirror::Mirror;
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant, SystemTime};
-use watch::Running;
+use watch::JobWatch;
 
 pub const SLURM: ExecutorKind = ExecutorKind { open, lives: book::lives, close: book::close };
 
@@ -52,7 +52,7 @@ struct Slurm {
     name: String,
     settings: SlurmSettings,
     clients: Clients,
-    jobs: BTreeMap<JobId, Running>,
+    jobs: BTreeMap<JobId, JobWatch>,
     patience: Patience,
     /// An hour before this executor was opened: times of a course are counted from it, those before it included.
     epoch: Instant,
@@ -128,7 +128,7 @@ impl Executor for Slurm {
     }
 
     fn poll(&mut self, _patience: Duration) -> Result<Vec<Update>> {
-        let answers: Vec<Answer> = self.clients.answers().collect();
+        let answers: Vec<SlurmAnswer> = self.clients.answers().collect();
         answers.into_iter().for_each(|answer| self.hear(answer));
         self.look()?;
         self.submit_some();
@@ -167,7 +167,7 @@ impl Slurm {
         let id = next_id();
         let known = files::text(&job.directory.join(book::ID), book::MOST).unwrap_or_default();
         let placement = Placement { job: book.name.clone(), id: known.trim().to_owned(), ..Placement::default() };
-        let running = Running {
+        let running = JobWatch {
             arguments: request::arguments(job, &book.name, &self.settings),
             directory: job.directory.clone(),
             nonce: handover.nonce,
@@ -187,13 +187,13 @@ impl Slurm {
         self.jobs.iter().find(|(_, running)| running.book.name == name).map(|(job, _)| *job)
     }
 
-    fn hear(&mut self, answer: Answer) {
+    fn hear(&mut self, answer: SlurmAnswer) {
         match answer {
-            Answer::Submitted { name, answer } => {
+            SlurmAnswer::Submitted { name, answer } => {
                 let Some(job) = self.named(&name) else { return };
                 self.submitted(job, answer);
             }
-            Answer::Queue(Ok(listed)) => {
+            SlurmAnswer::Queue(Ok(listed)) => {
                 self.is_asking = false;
                 (self.answered, self.is_silence_told) = (Instant::now(), false);
                 let jobs: Vec<(JobId, String)> =
@@ -208,22 +208,22 @@ impl Slurm {
                 self.interval = if has_changed { shortest } else { self.interval.mul_f64(1.5).min(longest) };
                 self.next_question = Instant::now() + with_jitter(self.interval);
             }
-            Answer::Queue(Err(error)) => self.is_silent(&error),
-            Answer::Books { names, found: Ok(found) } => {
+            SlurmAnswer::Queue(Err(error)) => self.is_silent(&error),
+            SlurmAnswer::Books { names, found: Ok(found) } => {
                 for name in names {
                     if let Some(job) = self.named(&name) {
                         self.news(job, JobNews::Books(listing::of_name(&found, &name).cloned()));
                     }
                 }
             }
-            Answer::Books { found: Err(error), .. } => self.is_silent(&error),
+            SlurmAnswer::Books { found: Err(error), .. } => self.is_silent(&error),
             // An id may be that of another job by now.
-            Answer::Exit(Some(shown)) => {
+            SlurmAnswer::Exit(Some(shown)) => {
                 if let Some(job) = self.named(&shown.name) {
                     self.news(job, JobNews::Queue(Some(shown)));
                 }
             }
-            Answer::Exit(None) | Answer::Cancelled => {}
+            SlurmAnswer::Exit(None) | SlurmAnswer::Cancelled => {}
         }
     }
 
@@ -273,16 +273,16 @@ impl Slurm {
         let Some(running) = self.jobs.get_mut(&job) else { return };
         for step in running.course.hear(news, self.epoch.elapsed(), &self.patience) {
             match step {
-                Step::Submit => {
+                JobStep::Submit => {
                     let note = format!("submitted again: Slurm knows no job `{}`", running.book.name);
                     self.updates.push(Update::Noted(job, note));
                     let (name, arguments) = (running.book.name.clone(), running.arguments.clone());
-                    self.clients.ask(Question::Submit { name, arguments });
+                    self.clients.ask(SlurmQuestion::Submit { name, arguments });
                 }
                 // Asked for all at once.
-                Step::AskBooks => {}
-                Step::AskExit(id) => self.clients.ask(Question::Exit { id }),
-                Step::Tell(listed) => {
+                JobStep::AskBooks => {}
+                JobStep::AskExit(id) => self.clients.ask(SlurmQuestion::Exit { id }),
+                JobStep::Tell(listed) => {
                     let ListedJob { id, reason, node, .. } = listed;
                     let waits = if node.is_empty() { reason } else { String::new() };
                     if class::may_wait_for_ever(&waits) && waits != running.placement.waits {
@@ -292,13 +292,13 @@ impl Slurm {
                     running.placement = Placement { id, node, waits, ..running.placement.clone() };
                     self.updates.push(Update::Placed(job, running.placement.clone()));
                 }
-                Step::End(ending) => {
+                JobStep::End(ending) => {
                     self.end(job, ending);
                     return;
                 }
             }
         }
-        if let Some(Running {
+        if let Some(JobWatch {
             course: Course { phase: Phase::Unsure { .. } | Phase::Missing { .. }, .. }, book, ..
         }) = self.jobs.get(&job)
         {
@@ -306,7 +306,7 @@ impl Slurm {
         }
     }
 
-    fn end(&mut self, job: JobId, ending: Ending) {
+    fn end(&mut self, job: JobId, ending: JobEnding) {
         let Some(mut running) = self.jobs.remove(&job) else { return };
         let start = ending.start.as_deref();
         if let Err(error) = running.mirror.show(start) {
@@ -316,7 +316,7 @@ impl Slurm {
         let is_over = matches!(running.course.phase, Phase::Ended { .. });
         let is_alone = ending.how == How::Good && book::starts(&running.directory).len() == 1;
         if !is_over && !is_alone {
-            self.clients.ask(Question::Cancel { name: running.book.name.clone() });
+            self.clients.ask(SlurmQuestion::Cancel { name: running.book.name.clone() });
         }
         let end = match ending.how {
             How::Good => Ok(crate::failure::Exit::Code(0)),
@@ -343,6 +343,9 @@ impl Slurm {
             if let Some(progress) = running.mirror.show(sight.last.as_deref())? {
                 self.updates.push(Update::Progressed(job, progress));
             }
+            if let Some(place) = running.place_of_start() {
+                self.updates.push(Update::Placed(job, place));
+            }
             if sight.remains.end.is_some() && !std::mem::replace(&mut running.is_end_asked, true) {
                 self.next_question = now;
             }
@@ -360,7 +363,7 @@ impl Slurm {
         if let Some(running) = named {
             running.course.phase = Phase::Asked;
             let (name, arguments) = (running.book.name.clone(), running.arguments.clone());
-            self.clients.ask(Question::Submit { name, arguments });
+            self.clients.ask(SlurmQuestion::Submit { name, arguments });
             self.next_submission = now + Duration::from_secs(1).div_f64(self.settings.submit_rate as f64);
         }
     }
@@ -368,19 +371,19 @@ impl Slurm {
     /// Asks for the queue, and then for what is not in it.
     fn ask(&mut self) {
         let is_due = Instant::now() >= self.next_question && !self.is_asking;
-        let is_asked_for = |running: &Running| !matches!(running.course.phase, Phase::Named | Phase::Asked);
+        let is_asked_for = |running: &JobWatch| !matches!(running.course.phase, Phase::Named | Phase::Asked);
         if !is_due || !self.jobs.values().any(is_asked_for) {
             return;
         }
         self.is_asking = true;
-        self.clients.ask(Question::Queue);
+        self.clients.ask(SlurmQuestion::Queue);
         let is_missing =
-            |running: &&Running| matches!(running.course.phase, Phase::Unsure { .. } | Phase::Missing { .. });
+            |running: &&JobWatch| matches!(running.course.phase, Phase::Unsure { .. } | Phase::Missing { .. });
         let names: Vec<String> =
             self.jobs.values().filter(is_missing).map(|running| running.book.name.clone()).collect();
         if !names.is_empty() {
             // A job of a run before may be days old.
-            self.clients.ask(Question::Books { names, days: 60 });
+            self.clients.ask(SlurmQuestion::Books { names, days: 60 });
         }
     }
 }

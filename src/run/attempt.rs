@@ -180,7 +180,7 @@ fn adopt_resume(earlier: &[Attempt], attempt: &Attempt) -> Result<bool> {
         if executor::lives(&old.directory) {
             continue;
         }
-        let Some(Found { resume, directory: found, place, with }) = checkpoint(old)? else { continue };
+        let Some(FoundCheckpoint { resume, directory: found, place, with }) = checkpoint(old)? else { continue };
         let (from, to) = (found.join(place), attempt.worked_in.join(place));
         // Another run may have taken it first.
         if move_to(&resume, &to.join(work::CHECKPOINT))? {
@@ -196,7 +196,7 @@ fn adopt_resume(earlier: &[Attempt], attempt: &Attempt) -> Result<bool> {
 /// A checkpoint in a directory of an attempt, where in it that belongs, and what goes with it: the candidates that it counts
 /// as delivered, and the curve so far. A kill in between leaves it without them; the stage then starts over (see
 /// `Io::resume_from`).
-struct Found {
+struct FoundCheckpoint {
     resume: PathBuf,
     directory: PathBuf,
     place: &'static str,
@@ -204,16 +204,16 @@ struct Found {
 }
 
 /// The checkpoint of an attempt: that of its last start on a node which has one, else its own.
-fn checkpoint(attempt: &Attempt) -> Result<Option<Found>> {
+fn checkpoint(attempt: &Attempt) -> Result<Option<FoundCheckpoint>> {
     let starts = slurm::book::starts(&attempt.directory).into_iter().map(|(start, _)| start);
     for directory in starts.chain([attempt.directory.join(work::GIVEN), attempt.directory.clone()]) {
         let look = || format!("look for a checkpoint in {}", directory.display());
         if let Some(resume) = work::checkpoint(&directory).with_context(look)? {
             let with = &[work::CANDIDATES, work::TABLES, work::CURVE];
-            return Ok(Some(Found { resume, directory, place: "", with }));
+            return Ok(Some(FoundCheckpoint { resume, directory, place: "", with }));
         }
         if let Some(resume) = work::command_checkpoint(&directory).with_context(look)? {
-            return Ok(Some(Found { resume, directory, place: work::COMMAND, with: &[work::CURVE] }));
+            return Ok(Some(FoundCheckpoint { resume, directory, place: work::COMMAND, with: &[work::CURVE] }));
         }
     }
     Ok(None)

@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What a run is asked, whether it executes or only looks.
+/// The request for a run, whether it executes or only looks.
 pub struct Options {
     /// The pipeline file and the `--set` arguments, as typed.
     pub file: PathBuf,
@@ -44,7 +44,7 @@ pub struct ExecutionOptions {
     pub secrets: BTreeMap<String, OsString>,
     /// Why the results of forced stages are wrong, if they are: they are moved aside.
     pub disowns: Option<String>,
-    /// What is known of the clusters that stages name.
+    /// The clusters that stages name, as far as they are known.
     pub clusters: BTreeMap<String, ready::Cluster>,
     /// Whether stages that do not depend on a failed one still begin; if not, nothing begins after a failure.
     pub keeps_going: bool,
@@ -103,7 +103,7 @@ impl<'a> Session<'a> {
         self.clusters.get_mut(stage.executor.as_ref()?)
     }
 
-    /// What happened, on this machine and elsewhere. If nothing did, waits at most `patience` for something here.
+    /// Asks what happened, on this machine and elsewhere. If nothing did, waits at most `patience` for something here.
     pub fn poll(&mut self, patience: Duration) -> Result<Vec<Update>> {
         let mut updates = Vec::new();
         for cluster in self.clusters.values_mut() {

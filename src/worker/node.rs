@@ -46,21 +46,22 @@ fn start(attempt: &Path) -> Result<Exit> {
     // From here on SIGTERM, which comes before the time limit, is the worker's business.
     let is_warned = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&is_warned)).context("listen for SIGTERM")?;
-    let job: JobBook = book::read(attempt).context("read the book of the job")?;
+    let asked: JobBook = book::read(attempt).context("read the book of the job")?;
     let handover = files::text(&attempt.join(book::HANDOVER), book::MOST);
     let handover = handover.context("read the handover of the job, which is gone when nobody waits for it any more")?;
     let earlier = book::starts(attempt);
     let directory = make(attempt, &earlier)?;
     settle_device(&directory)?;
     beat(&directory)?;
-    let started = StartBook { host: host(), restart: restart(), at: jiff::Timestamp::now().to_string() };
+    let job = std::env::var("SLURM_JOB_ID").unwrap_or_default();
+    let started = StartBook { host: host(), job, restart: restart(), at: jiff::Timestamp::now().to_string() };
     book::write(&directory.join(book::STARTED), &serde_json::to_vec(&started).context("write the start of a job")?)?;
     let program = std::env::current_exe().context("find this program")?;
     let command = [program.into(), "worker".into()].to_vec();
     // What the worker leaves behind comes to this process.
     orphans::adopt();
     let worker = local::start(&Job { directory: directory.clone(), command, handover, ..Job::default() })?;
-    let exit = wait(worker, &directory, job.timeout.map(Duration::from_secs_f64), &is_warned)?;
+    let exit = wait(worker, &directory, asked.timeout.map(Duration::from_secs_f64), &is_warned)?;
     let end = StartEnd { exit, is_warned: is_warned.load(Ordering::Relaxed) };
     book::write(&directory.join(book::ENDED), &serde_json::to_vec(&end).context("write the end of a job")?)?;
     Ok(exit)
@@ -250,7 +251,7 @@ mod tests {
         [("resume/step", "20"), ("out/20/adapter", "weights"), ("metrics.jsonl", "{}\n")]
             .iter()
             .for_each(|(name, text)| write(&first, name, text));
-        let book = StartBook { host: "n1".to_owned(), restart: 0, at: now() };
+        let book = StartBook { host: "n1".to_owned(), job: "1".to_owned(), restart: 0, at: now() };
         let second = make(directory.path(), &[(first.clone(), book)]).unwrap();
         let text = |root: &Path, name: &str| fs::read_to_string(root.join(name)).unwrap();
         assert_eq!(text(&second, "resume/step"), "20");

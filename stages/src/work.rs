@@ -57,7 +57,7 @@ pub const PARTIAL_CHECKPOINT: &str = "resume.partial";
 /// In a checkpoint: the candidates handed over so far, and the length of the curve.
 pub const CHECKPOINT_STATE: &str = "progress.json";
 
-/// What every start on a node of a cluster begins with.
+/// The files with which every start on a node of a cluster begins.
 pub const GIVEN: &str = "given";
 /// The work directories of the starts on nodes.
 pub const STARTS: &str = "starts";

@@ -62,6 +62,9 @@ pub struct JobBook {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StartBook {
     pub host: String,
+    /// The id of the job.
+    #[serde(default)]
+    pub job: String,
     pub restart: u32,
     /// RFC 3339.
     pub at: String,

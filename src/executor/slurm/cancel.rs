@@ -1,8 +1,8 @@
 //! Ends jobs that runs left on a cluster.
 
 use super::book::{self, JobBook};
-use super::class::may_live;
 use super::clients;
+use super::listing::may_live;
 use anyhow::{Result, ensure};
 use std::path::PathBuf;
 use std::thread;

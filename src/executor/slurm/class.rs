@@ -16,14 +16,6 @@ pub enum Class {
     Failed(Exit),
 }
 
-/// The states after which nothing comes. Whatever else Slurm says, of any version, may go on.
-const ENDS: [&str; 9] =
-    ["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "OUT_OF_MEMORY"];
-
-pub fn may_live(state: &str) -> bool {
-    !ENDS.contains(&state)
-}
-
 /// Reasons for which a job may wait for ever.
 const NEVER: [&str; 12] = [
     "BadConstraints",
@@ -45,7 +37,7 @@ pub fn may_wait_for_ever(reason: &str) -> bool {
     NEVER.contains(&reason) || reason.contains("PerJob")
 }
 
-/// What the job's own files say of its last start.
+/// The last start of a job by its own files.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Remains {
     /// Whether it was started at all.

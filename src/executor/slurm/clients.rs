@@ -18,7 +18,7 @@ const TICK: Duration = Duration::from_millis(5);
 pub const COMMANDS: [&str; 5] = ["sbatch", "squeue", "scancel", "scontrol", "sinfo"];
 
 #[derive(Debug)]
-pub enum Question {
+pub enum SlurmQuestion {
     /// Submit for a job, which is known by its name.
     Submit {
         name: String,
@@ -40,7 +40,7 @@ pub enum Question {
 }
 
 #[derive(Debug)]
-pub enum Answer {
+pub enum SlurmAnswer {
     Submitted { name: String, answer: Submission },
     Queue(Result<Vec<ListedJob>>),
     Books { names: Vec<String>, found: Result<Vec<ListedJob>> },
@@ -62,8 +62,8 @@ pub enum Submission {
 /// A thread that asks one question after the other.
 pub struct Clients {
     /// `None` at the end.
-    questions: Option<Sender<Question>>,
-    answers: Receiver<Answer>,
+    questions: Option<Sender<SlurmQuestion>>,
+    answers: Receiver<SlurmAnswer>,
     thread: JoinHandle<()>,
 }
 
@@ -82,7 +82,7 @@ impl Drop for Clients {
 
 impl Clients {
     pub fn start() -> Result<Clients> {
-        let (questions, asked) = mpsc::channel::<Question>();
+        let (questions, asked) = mpsc::channel::<SlurmQuestion>();
         let (answer, answers) = mpsc::channel();
         let work = move || {
             for question in asked {
@@ -94,35 +94,35 @@ impl Clients {
         Ok(Clients { questions: Some(questions), answers, thread })
     }
 
-    pub fn ask(&self, question: Question) {
+    pub fn ask(&self, question: SlurmQuestion) {
         if let Some(questions) = &self.questions {
             // The thread is gone only with the executor.
             let _ = questions.send(question);
         }
     }
 
-    pub fn answers(&self) -> impl Iterator<Item = Answer> {
+    pub fn answers(&self) -> impl Iterator<Item = SlurmAnswer> {
         self.answers.try_iter()
     }
 }
 
-fn answer(question: Question) -> Answer {
+fn answer(question: SlurmQuestion) -> SlurmAnswer {
     match question {
-        Question::Submit { name, arguments } => Answer::Submitted { name, answer: submit(&arguments) },
-        Question::Queue => Answer::Queue(queue()),
-        Question::Books { names, days } => {
+        SlurmQuestion::Submit { name, arguments } => SlurmAnswer::Submitted { name, answer: submit(&arguments) },
+        SlurmQuestion::Queue => SlurmAnswer::Queue(queue()),
+        SlurmQuestion::Books { names, days } => {
             let found = books(&names, days);
-            Answer::Books { names, found }
+            SlurmAnswer::Books { names, found }
         }
-        Question::Exit { id } => {
+        SlurmQuestion::Exit { id } => {
             let shown = call("scontrol", &["show", "job", &id].map(Into::into));
-            Answer::Exit(shown.ok().filter(|said| said.is_good).and_then(|said| listing::shown(&said.output)))
+            SlurmAnswer::Exit(shown.ok().filter(|said| said.is_good).and_then(|said| listing::shown(&said.output)))
         }
-        Question::Cancel { name } => {
+        SlurmQuestion::Cancel { name } => {
             if let Err(error) = cancel(&name) {
                 tracing::debug!("{error:#}");
             }
-            Answer::Cancelled
+            SlurmAnswer::Cancelled
         }
     }
 }
@@ -142,7 +142,7 @@ pub fn queue() -> Result<Vec<ListedJob>> {
     said.good("squeue").map(|output| listing::queue(&output))
 }
 
-/// What the books say; nothing where there are none.
+/// The rows of the books; none where there are no books.
 fn books(names: &[String], days: u64) -> Result<Vec<ListedJob>> {
     let (names, since) = (names.join(","), format!("now-{days}days"));
     let arguments = ["-nPX", "-D", "-o", BOOK_FIELDS, "-S", &since, "--name", &names];
@@ -166,15 +166,15 @@ fn is_absent(error: &anyhow::Error) -> bool {
     of_system.is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// What a command printed.
+/// The output of a command.
 #[derive(Debug)]
-pub struct Said {
+pub struct CommandOutput {
     pub is_good: bool,
     pub output: String,
     pub errors: String,
 }
 
-impl Said {
+impl CommandOutput {
     pub fn good(self, command: &str) -> Result<String> {
         if !self.is_good {
             bail!("{command}: {}", self.errors.trim());
@@ -184,7 +184,7 @@ impl Said {
 }
 
 /// Calls a command without what a job of Slurm hands on to it: inside a job it would inherit its memory and its nodes.
-pub fn call(command: &str, arguments: &[OsString]) -> Result<Said> {
+pub fn call(command: &str, arguments: &[OsString]) -> Result<CommandOutput> {
     let mut called = Command::new(command);
     let inherited = std::env::vars_os().map(|(name, _)| name);
     for name in inherited.filter(|name| name.to_str().is_some_and(is_of_a_job)) {
@@ -218,7 +218,7 @@ pub fn call(command: &str, arguments: &[OsString]) -> Result<Said> {
         }
     };
     let text = |from: Receiver<String>| from.recv_timeout(PATIENCE).unwrap_or_default();
-    Ok(Said { is_good: status.success(), output: text(output), errors: text(errors) })
+    Ok(CommandOutput { is_good: status.success(), output: text(output), errors: text(errors) })
 }
 
 /// Whether a variable says something about one job, or about what is submitted. Where Slurm is configured is said by others.
@@ -228,7 +228,7 @@ fn is_of_a_job(name: &str) -> bool {
     is_of_slurm && !["SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS"].contains(&name)
 }
 
-/// What `sbatch` says when a request can never be met.
+/// Words of `sbatch` for a request that can never be met.
 const NEVER: [&str; 22] = [
     "Requested node configuration is not available",
     "Invalid partition",
@@ -254,7 +254,7 @@ const NEVER: [&str; 22] = [
     "Invalid wckey",
 ];
 
-/// What it says when there are too many jobs.
+/// Words of `sbatch` when there are too many jobs.
 const FULL: [&str; 5] = [
     "AssocMaxSubmitJobLimit",
     "QOSMaxSubmitJobPerUserLimit",
@@ -263,7 +263,7 @@ const FULL: [&str; 5] = [
     "job limit",
 ];
 
-fn submission(said: &Said) -> Submission {
+fn submission(said: &CommandOutput) -> Submission {
     let errors = said.errors.trim().to_owned();
     match listing::submitted(&said.output) {
         Some(id) if said.is_good => Submission::Accepted(id),
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn a_submission_is_clear_only_where_it_was_taken_or_can_never_be() {
         let said = |is_good, output: &str, errors: &str| {
-            submission(&Said { is_good, output: output.to_owned(), errors: errors.to_owned() })
+            submission(&CommandOutput { is_good, output: output.to_owned(), errors: errors.to_owned() })
         };
         assert_eq!(said(true, "12\n", ""), Submission::Accepted("12".to_owned()));
         let refused = "sbatch: error: Batch job submission failed: Requested node configuration is not available";

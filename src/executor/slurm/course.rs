@@ -1,8 +1,8 @@
 //! The course of one job: news go in, steps come out; pure. The scheduler says when to look and what kind of failure it was.
 //! What decides is the outcome of a start, whatever else is said.
 
-use super::class::{Class, Remains, class, may_live, of_remains};
-use super::listing::ListedJob;
+use super::class::{Class, Remains, class, of_remains};
+use super::listing::{ListedJob, may_live};
 use crate::failure::{Exit, Loss};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub enum Phase {
     Ended { since: Duration, job: ListedJob },
 }
 
-/// What is known of the files of a job.
+/// The files of a job as they were seen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sight {
     /// The directory of a start with an outcome that is the worker's own.
@@ -73,7 +73,7 @@ pub enum JobNews {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Step {
+pub enum JobStep {
     Submit,
     /// Search the books for it.
     AskBooks,
@@ -81,11 +81,11 @@ pub enum Step {
     AskExit(String),
     /// Tell people where it is.
     Tell(ListedJob),
-    End(Ending),
+    End(JobEnding),
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ending {
+pub struct JobEnding {
     /// The directory of the start that counts, if there was one.
     pub start: Option<PathBuf>,
     pub how: How,
@@ -114,7 +114,7 @@ impl Course {
         Course { phase, again: 0, good_since: None, told: None, sight: Sight::default() }
     }
 
-    pub fn hear(&mut self, news: JobNews, now: Duration, patience: &Patience) -> Vec<Step> {
+    pub fn hear(&mut self, news: JobNews, now: Duration, patience: &Patience) -> Vec<JobStep> {
         match news {
             JobNews::Accepted => self.phase = Phase::Taken,
             JobNews::Refused(why) => return vec![end(None, How::Lost(Loss::Impossible(why)))],
@@ -124,7 +124,7 @@ impl Course {
                 self.phase = Phase::Taken;
                 if self.told.as_ref() != Some(&job) {
                     self.told = Some(job.clone());
-                    return vec![Step::Tell(job)];
+                    return vec![JobStep::Tell(job)];
                 }
             }
             JobNews::Queue(Some(job)) => return self.has_ended(job, now),
@@ -132,9 +132,9 @@ impl Course {
                 Phase::Named | Phase::Asked | Phase::Ended { .. } => {}
                 Phase::Taken => {
                     self.phase = Phase::Missing { since: now };
-                    return vec![Step::AskBooks];
+                    return vec![JobStep::AskBooks];
                 }
-                Phase::Unsure { .. } | Phase::Missing { .. } => return vec![Step::AskBooks],
+                Phase::Unsure { .. } | Phase::Missing { .. } => return vec![JobStep::AskBooks],
             },
             // The books are late: what still runs there may have ended.
             JobNews::Books(Some(job)) if !may_live(&job.state) => return self.has_ended(job, now),
@@ -147,8 +147,8 @@ impl Course {
         Vec::new()
     }
 
-    fn has_ended(&mut self, job: ListedJob, now: Duration) -> Vec<Step> {
-        let asks = (job.exit.is_none() && job.state != "COMPLETED").then(|| Step::AskExit(job.id.clone()));
+    fn has_ended(&mut self, job: ListedJob, now: Duration) -> Vec<JobStep> {
+        let asks = (job.exit.is_none() && job.state != "COMPLETED").then(|| JobStep::AskExit(job.id.clone()));
         let since = match self.phase {
             Phase::Ended { since, .. } => since,
             _ => now,
@@ -162,7 +162,7 @@ impl Course {
     }
 
     /// The job is in no list: it was never taken, or it was forgotten.
-    fn is_unknown(&mut self, is_in_books: bool, now: Duration, patience: &Patience) -> Vec<Step> {
+    fn is_unknown(&mut self, is_in_books: bool, now: Duration, patience: &Patience) -> Vec<JobStep> {
         let (Phase::Unsure { since } | Phase::Missing { since }) = self.phase else { return Vec::new() };
         if is_in_books || now.saturating_sub(since) < patience.grace || self.sight.remains.has_started {
             return Vec::new();
@@ -173,11 +173,11 @@ impl Course {
         }
         self.again += 1;
         self.phase = Phase::Asked;
-        vec![Step::Submit]
+        vec![JobStep::Submit]
     }
 
     /// Decides by the files, and only then by what is said.
-    fn decide(&mut self, now: Duration, patience: &Patience) -> Vec<Step> {
+    fn decide(&mut self, now: Duration, patience: &Patience) -> Vec<JobStep> {
         let sight = &self.sight;
         if let Some(good) = &sight.good {
             let since = *self.good_since.get_or_insert(now);
@@ -222,8 +222,8 @@ impl Course {
     }
 }
 
-fn end(start: Option<PathBuf>, how: How) -> Step {
-    Step::End(Ending { start, how })
+fn end(start: Option<PathBuf>, how: How) -> JobStep {
+    JobStep::End(JobEnding { start, how })
 }
 
 #[cfg(test)]
@@ -249,14 +249,14 @@ mod tests {
             Told { course: Course::new(phase), at: 0 }
         }
 
-        fn hears(&mut self, news: JobNews) -> Vec<Step> {
+        fn hears(&mut self, news: JobNews) -> Vec<JobStep> {
             self.at += 1;
             self.course.hear(news, Duration::from_secs(self.at), &PATIENCE)
         }
 
         fn sees(&mut self, sight: Sight) -> Option<How> {
             match self.hears(JobNews::Files(sight)).pop() {
-                Some(Step::End(ending)) => Some(ending.how),
+                Some(JobStep::End(ending)) => Some(ending.how),
                 _ => None,
             }
         }
@@ -304,12 +304,12 @@ mod tests {
     fn a_job_that_may_have_been_taken_is_submitted_again_only_after_both_lists_are_empty_and_a_grace() {
         let mut told = Told::new(Phase::Asked);
         told.hears(JobNews::Unclear);
-        assert_eq!(told.hears(JobNews::Queue(None)), [Step::AskBooks]);
+        assert_eq!(told.hears(JobNews::Queue(None)), [JobStep::AskBooks]);
         assert_eq!(told.hears(JobNews::Books(None)), []);
         told.at += 60;
         // The queue alone says nothing, and neither does the time.
-        assert_eq!(told.hears(JobNews::Queue(None)), [Step::AskBooks]);
-        assert_eq!(told.hears(JobNews::Books(None)), [Step::Submit]);
+        assert_eq!(told.hears(JobNews::Queue(None)), [JobStep::AskBooks]);
+        assert_eq!(told.hears(JobNews::Books(None)), [JobStep::Submit]);
         assert_eq!(told.course.phase, Phase::Asked);
         // The books that come late do not submit it once more.
         assert_eq!(told.hears(JobNews::Books(None)), []);
@@ -321,7 +321,7 @@ mod tests {
         told.at += 60;
         assert_eq!(told.hears(JobNews::Books(Some(job("RUNNING", None)))), []);
         let steps = told.hears(JobNews::Queue(Some(job("RUNNING", None))));
-        assert_eq!(steps, [Step::Tell(job("RUNNING", None))]);
+        assert_eq!(steps, [JobStep::Tell(job("RUNNING", None))]);
         assert_eq!(told.course.phase, Phase::Taken);
         assert_eq!(told.hears(JobNews::Queue(Some(job("RUNNING", None)))), [], "it is told once");
         // One that works is known by its files.
@@ -336,19 +336,22 @@ mod tests {
         let mut told = unsure();
         for _ in 0..AGAIN {
             told.at += 60;
-            assert_eq!(told.hears(JobNews::Books(None)), [Step::Submit]);
+            assert_eq!(told.hears(JobNews::Books(None)), [JobStep::Submit]);
             told.hears(JobNews::Accepted);
-            assert_eq!(told.hears(JobNews::Queue(None)), [Step::AskBooks]);
+            assert_eq!(told.hears(JobNews::Queue(None)), [JobStep::AskBooks]);
         }
         told.at += 60;
         let steps = told.hears(JobNews::Books(None));
-        assert!(matches!(&steps[..], [Step::End(Ending { how: How::Lost(Loss::Infrastructure(_)), .. })]), "{steps:?}");
+        assert!(
+            matches!(&steps[..], [JobStep::End(JobEnding { how: How::Lost(Loss::Infrastructure(_)), .. })]),
+            "{steps:?}"
+        );
     }
 
     #[test]
     fn the_end_of_work_that_failed_is_told_when_its_files_are_seen() {
         let mut told = Told::new(Phase::Taken);
-        assert_eq!(told.hears(JobNews::Queue(Some(job("FAILED", None)))), [Step::AskExit("7".to_owned())]);
+        assert_eq!(told.hears(JobNews::Queue(Some(job("FAILED", None)))), [JobStep::AskExit("7".to_owned())]);
         assert_eq!(told.sees(started(Some(Exit::Code(3)))), None, "its exit is asked for");
         told.hears(JobNews::Books(Some(job("FAILED", Some([3, 0])))));
         // The queue repeats itself, and knows less.

@@ -16,6 +16,15 @@ pub struct ListedJob {
     pub node: String,
 }
 
+/// The states after which nothing comes. Whatever else Slurm says, of any version, may go on.
+const ENDS: [&str; 9] =
+    ["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "OUT_OF_MEMORY"];
+
+/// Whether a job in this state may still do something.
+pub fn may_live(state: &str) -> bool {
+    !ENDS.contains(&state)
+}
+
 /// The fields of `squeue` that [`queue`] reads.
 pub const QUEUE_FIELDS: &str = "%i|%j|%T|%r|%N";
 /// The fields of `sacct` that [`books`] reads.
@@ -56,11 +65,11 @@ pub fn submitted(text: &str) -> Option<String> {
     id.bytes().all(|byte| byte.is_ascii_digit()).then(|| id.to_owned())
 }
 
-/// What counts of several jobs of one name: one that lives, else the last one. A job that was started again has a row for
+/// The row that counts of several of one name: one that lives, else the last one. A job that was started again has a row for
 /// each start.
 pub fn of_name<'a>(rows: &'a [ListedJob], name: &str) -> Option<&'a ListedJob> {
     let mut of_name = rows.iter().filter(|row| row.name == name);
-    of_name.clone().rfind(|row| super::class::may_live(&row.state)).or_else(|| of_name.next_back())
+    of_name.clone().rfind(|row| may_live(&row.state)).or_else(|| of_name.next_back())
 }
 
 fn fields<const N: usize>(line: &str) -> Option<[&str; N]> {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-/// What a probe found.
+/// The answer of a probe.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Probe {
     /// The node that did it, and by how much its clock is ahead of this one's.
@@ -56,7 +56,7 @@ pub fn probe(settings: &SlurmSettings, directory: &Path, patience: Duration) -> 
             return Ok(read(&text, SystemTime::now()).unwrap_or(Probe::Unseen));
         }
         let found = clients::queue().ok().and_then(|rows| rows.into_iter().rfind(|row| row.name == name));
-        let lives = found.as_ref().is_some_and(|row| super::class::may_live(&row.state));
+        let lives = found.as_ref().is_some_and(|row| super::listing::may_live(&row.state));
         if found.is_some() && !lives && ended.get_or_insert_with(Instant::now).elapsed() >= settings.visibility_wait {
             return Ok(Probe::Unseen);
         }

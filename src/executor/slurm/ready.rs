@@ -1,4 +1,4 @@
-//! What can be known of a cluster before anything is submitted.
+//! Knowledge of a cluster before anything is submitted.
 
 use super::clients::{self, COMMANDS};
 use crate::plan::SlurmSettings;
@@ -13,7 +13,7 @@ struct Partition {
     gres: String,
 }
 
-/// What a cluster has.
+/// A cluster as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cluster {
     pub has_gpus: bool,

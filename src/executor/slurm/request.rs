@@ -1,4 +1,4 @@
-//! What is submitted: the arguments of `sbatch`, and the script.
+//! The request for a job: the arguments of `sbatch`, and the script.
 
 use super::book::{OUTPUT, SCRIPT};
 use crate::executor::Job;
@@ -59,14 +59,10 @@ pub fn script(job: &Job, settings: &SlurmSettings) -> Vec<u8> {
         script.extend(settings.prelude.trim_end().as_bytes());
         script.push(b'\n');
     }
-    script.extend(b"exec");
     let node = OsString::from(NODE);
     let words = job.command.iter().chain([&node]).map(|word| word.as_os_str()).chain([job.directory.as_os_str()]);
-    for word in words {
-        script.push(b' ');
-        script.extend(quoted(word.as_bytes()));
-    }
-    script.push(b'\n');
+    let words: Vec<Vec<u8>> = words.map(|word| quoted(word.as_bytes())).collect();
+    script.extend([b"exec ", &*words.join(&b' '), b"\n"].concat());
     script
 }
 

@@ -15,7 +15,7 @@ use std::time::{Instant, SystemTime};
 /// The most bytes of an outcome.
 const MOST: u64 = 256 << 20;
 
-pub struct Running {
+pub struct JobWatch {
     pub directory: PathBuf,
     pub book: JobBook,
     pub nonce: String,
@@ -31,7 +31,7 @@ pub struct Running {
     pub is_end_asked: bool,
 }
 
-impl Running {
+impl JobWatch {
     /// Looks at its files.
     pub fn sight(&mut self) -> Sight {
         let starts = book::starts(&self.directory);
@@ -62,15 +62,26 @@ impl Running {
         }
     }
 
+    /// The place that a start tells, where the queue has told none yet.
+    pub fn place_of_start(&mut self) -> Option<Placement> {
+        if !self.placement.node.is_empty() {
+            return None;
+        }
+        let (_, StartBook { host, job, .. }) = book::starts(&self.directory).into_iter().next()?;
+        let waits = String::new();
+        self.placement = Placement { id: job, node: host, waits, ..self.placement.clone() };
+        Some(self.placement.clone())
+    }
+
     /// Whether a start has an outcome of its worker. Whether it is whole is looked at when it is taken over.
     fn is_good(&self, start: &Path) -> bool {
         #[derive(Deserialize)]
-        struct Signed {
+        struct SignedOutcome {
             #[serde(default)]
             nonce: String,
         }
         let text = files::read(&start.join(work::OUTCOME), MOST).ok();
-        let signed = text.and_then(|text| serde_json::from_slice::<Signed>(&text).ok());
+        let signed = text.and_then(|text| serde_json::from_slice::<SignedOutcome>(&text).ok());
         signed.is_some_and(|signed| !self.nonce.is_empty() && signed.nonce == self.nonce)
     }
 }
