@@ -152,6 +152,11 @@ impl Remote {
         self.health.is_left_alone()
     }
 
+    /// Whether a later run may write what this one could not.
+    pub fn may_be_owed(&self) -> bool {
+        !self.settings.is_read_only
+    }
+
     /// Whether nothing is written to it: it is read only, or refused.
     pub fn takes_nothing(&self) -> bool {
         self.settings.is_read_only || self.refuses_writes.load(Ordering::Relaxed) || self.is_left_alone()
@@ -329,7 +334,10 @@ impl Remote {
 
     /// Remembers that it refuses what is written.
     fn wrote<T>(&self, written: Result<T, RemoteFailure>) -> Result<T, RemoteFailure> {
-        if let Err(RemoteFailure::Refused(_)) = &written {
+        if let Err(failure @ RemoteFailure::Refused(_)) = &written {
+            self.warn(&format!(
+                "write to it: {failure}; nothing more is pushed (`mode: read-only` where that is meant)"
+            ));
             self.refuses_writes.store(true, Ordering::Relaxed);
             // Others may read nevertheless.
             self.health.succeeded();

@@ -152,7 +152,7 @@ impl Store {
     /// It is not there, or is damaged.
     pub fn read(&self, content: &Content, relative: &str) -> Result<Vec<u8>> {
         let blob = self.blob_of(content, relative)?;
-        self.bring_blob(&blob);
+        self.bring_blob(content, &blob);
         self.read_blob(&blob)?.map_err(|reason| damaged_blob(content, &blob, reason).into())
     }
 
@@ -162,7 +162,7 @@ impl Store {
     /// As [`Store::read`].
     pub fn open_file(&self, content: &Content, relative: &str) -> Result<File> {
         let blob = self.blob_of(content, relative)?;
-        self.bring_blob(&blob);
+        self.bring_blob(content, &blob);
         if let Some(reason) = self.check_blob(&blob)? {
             return Err(damaged_blob(content, &blob, reason).into());
         }

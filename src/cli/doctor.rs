@@ -3,6 +3,7 @@
 mod devices;
 mod finding;
 mod machine;
+mod remote;
 mod store;
 
 use super::terminal;
@@ -19,7 +20,7 @@ pub fn devices(choice: &DeviceChoice, is_all: bool) -> Result<u8> {
 
 /// The exit code is 1 if a finding prevents every run.
 pub fn doctor(store: &Path, is_json: bool) -> Result<u8> {
-    let findings = [machine::look(), devices::look(), store::look(store)].concat();
+    let findings = [machine::look(), devices::look(), store::look(store), remote::look()].concat();
     match is_json {
         true => terminal::say_json(&(serde_json::to_string_pretty(&findings)? + "\n")),
         false => terminal::show(&sheets(&findings)),

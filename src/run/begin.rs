@@ -2,7 +2,7 @@
 
 use super::session::Session;
 use super::slots::{self, Demand, Share};
-use super::{RESTARTS, Run, Task, Work, attempt, gpus, now, space};
+use super::{Run, Task, Work, attempt, gpus, now, space};
 use crate::cause::{Cause, SkipReason};
 use crate::event::Event;
 use crate::executor::Job;
@@ -47,6 +47,7 @@ impl Run<'_> {
         let mut waiting = Vec::new();
         while self.slots.has_job() && !self.is_content_lost {
             let Some(work) = self.pending.pop_front() else { break };
+            let Some(work) = self.fetches_inputs(work) else { continue };
             let wanted = match self.demand(&work.request) {
                 Ok(wanted) => wanted,
                 Err(cause) => {
@@ -196,7 +197,7 @@ impl Run<'_> {
         let attempt = match attempt::prepare(root, &store, &request.action, host, self.contents) {
             Ok(attempt) => attempt,
             Err(error) if is_interruption(&error) => return Ok(Start::Elsewhere(Box::new(work))),
-            Err(error) if error.is::<Damage>() && self.restarts < RESTARTS => {
+            Err(error) if error.is::<Damage>() && self.may_start_over() => {
                 tracing::warn!("{error:#}; it is made again");
                 return Ok(Start::Lost);
             }

@@ -4,9 +4,10 @@ use super::{Reading, Remote, RemoteFailure, content_path, record_path};
 use crate::{
     content::{Content, Damage},
     digest::Digest,
+    disown::Disavowal,
     interruption::interrupted,
     inventory::Tally,
-    record::{Part, Record, unseal},
+    record::{Part, Record, is_same, unseal},
     store::Store,
     tree::Tree,
     write,
@@ -83,7 +84,8 @@ impl Store {
             Ok(None) => Ok(Answer::Nothing),
             Err(error) => match error.downcast_ref::<RemoteFailure>() {
                 Some(RemoteFailure::NoPlace) => {
-                    bail!("the remote {}: there is no such bucket", remote.settings.address)
+                    let told = format!("the remote {}: there is no such bucket", remote.settings.address);
+                    Err(anyhow::Error::new(RemoteFailure::NoPlace).context(told))
                 }
                 Some(failure) => {
                     remote.warn_of(failure, "look for results");
@@ -106,10 +108,39 @@ impl Store {
             remote.set_damaged(&path, true);
             bail!("record {key} is damaged, or one of another key");
         };
+        ensure!(!self.is_disowned(key, &page.record)?, "record {key} is one that was disowned here");
         let told = page.lengths();
         let absent = self.absent(remote, &page.record, &told).with_context(|| format!("record {key}"))?;
         // A list of files that came with it is not taken over: it says what it likes.
         Ok(Some(Box::new(ForeignRecord { record: page.record, absent })))
+    }
+
+    /// Whether this result of a key was found wrong here.
+    pub(super) fn is_disowned(&self, key: &Digest, record: &Record) -> Result<bool> {
+        // Few keys have any, and a list of all takes a look at every record.
+        if !files::is_there(&self.path("actions", key, ".disowned-1.json")).unwrap_or(false) {
+            return Ok(false);
+        }
+        let is_it = |one: &Disavowal| one.key == *key && is_same(&one.record, record);
+        Ok(self.disavowals()?.iter().any(is_it))
+    }
+
+    /// Fetches everything of a record that was found in the remote, which is a record of this store from then on. False if
+    /// there is none.
+    ///
+    /// # Errors
+    /// A file cannot be had.
+    pub fn pull(&self, key: &Digest) -> Result<bool> {
+        if self.lookup_here(key)?.is_some() {
+            return Ok(true);
+        }
+        let Some(record) = self.lookup(key)? else { return Ok(false) };
+        for content in &record.contents {
+            self.fetch(content)?;
+        }
+        // A lost extra is no fault of a record.
+        record.extras.iter().for_each(|extra| self.bring(extra));
+        self.commit(key, &record).map(|_| true)
     }
 
     /// The files of a record that are not here, all of which the remote has.
@@ -134,7 +165,9 @@ impl Store {
         blobs.retain(|blob, size| !self.is_blob_here(blob, *size));
         let absent = Mutex::new(Tally::default());
         in_parallel(blobs.iter(), |(blob, size)| {
-            let there = remote.length(&content_path(Part::Blobs, blob))?;
+            let path = content_path(Part::Blobs, blob);
+            ensure!(!remote.is_damaged(&path), "blob {blob} was found damaged");
+            let there = remote.length(&path)?;
             let length = there.with_context(|| format!("blob {blob} is not there"))?;
             ensure!(
                 size.is_none_or(|size| size == length),
@@ -236,9 +269,13 @@ impl Store {
         Ok(())
     }
 
-    /// Makes one file whole that the remote may have.
-    pub(crate) fn bring_blob(&self, blob: &Digest) {
-        self.bring(&Content::File { format: String::new(), blob: *blob });
+    /// Makes one file of a content whole that the remote may have.
+    pub(crate) fn bring_blob(&self, content: &Content, blob: &Digest) {
+        let Some(remote) = &self.remote else { return };
+        let file = Content::File { format: String::new(), blob: *blob };
+        if !self.has(&file) && self.fetch(&file).is_err() && remote.is_lost(&file) {
+            remote.set_lost(content);
+        }
     }
 
     /// A list of files that is not here, from the remote; else the error that said so.
@@ -274,15 +311,17 @@ impl Remote {
     /// Says something about a cause, once whatever the text.
     pub(super) fn warn_once(&self, cause: &str, text: &str) {
         if self.health.is_new(cause) {
-            tracing::warn!(
-                "the remote {}: {text}; it is not used, and what else is like it is not told",
-                self.settings.address
-            );
+            tracing::warn!("the remote {}: {text} (told once)", self.settings.address);
         }
     }
 
     pub(crate) fn is_lost(&self, content: &Content) -> bool {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).contains(content)
+    }
+
+    /// The number of contents that could not be had.
+    pub fn lost_count(&self) -> usize {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     fn set_lost(&self, content: &Content) {

@@ -1,7 +1,7 @@
 //! What goes up: files, then lists of files, then the record, so that a kill at any point leaves no record whose files are
 //! not there.
 
-use super::{Remote, content_path, fetch::MOST_RECORD, record_path};
+use super::{Remote, RemoteFailure, content_path, fetch::MOST_RECORD, fetch::in_parallel, record_path};
 use crate::{
     content::Content,
     digest::Digest,
@@ -16,6 +16,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::Read,
+    sync::{Mutex, PoisonError},
 };
 
 /// What became of a record that was pushed.
@@ -47,9 +48,20 @@ impl Store {
             return Ok(Push::Nothing);
         };
         ensure!(!remote.settings.is_read_only, "{}: the remote is read-only", push());
-        let pushed = self.push_to(remote, key, &record, is_read).with_context(push)?;
-        self.paid(key);
-        Ok(pushed)
+        match self.push_to(remote, key, &record, is_read) {
+            Ok(pushed) => {
+                self.paid(key);
+                Ok(pushed)
+            }
+            Err(error) => {
+                match error.downcast_ref::<RemoteFailure>() {
+                    Some(RemoteFailure::Refused(_)) => {}
+                    Some(failure) => remote.warn_of(failure, "push a result"),
+                    None => remote.warn_once("push", &format!("a result is not pushed: {error:#}")),
+                }
+                Err(error.context(push()))
+            }
+        }
     }
 
     fn push_to(&self, remote: &Remote, key: &Digest, record: &Record, is_read: bool) -> Result<Push> {
@@ -120,9 +132,9 @@ impl Store {
                             return Ok(Push::Same);
                         }
                         let told = page.lengths();
-                        match self.absent(remote, &page.record, &told) {
+                        match self.counts(remote, key, &page.record, &told) {
                             Ok(_) => return Ok(Push::Different),
-                            Err(error) if error.is::<super::RemoteFailure>() => return Err(error),
+                            Err(error) if error.is::<RemoteFailure>() => return Err(error),
                             // It can never be a hit, so it must not block the key.
                             Err(error) => tracing::warn!(
                                 "the remote {}: record {key} is replaced: {error:#}",
@@ -136,6 +148,32 @@ impl Store {
         remote.put(&path, bytes)?;
         remote.set_damaged(&path, false);
         Ok(Push::Written)
+    }
+
+    /// Whether the other result of a key can be used.
+    fn counts(&self, remote: &Remote, key: &Digest, record: &Record, told: &BTreeMap<Digest, u64>) -> Result<()> {
+        ensure!(!self.is_disowned(key, record)?, "it was disowned here");
+        self.absent(remote, record, told).map(drop)
+    }
+
+    /// Gives several records to the remote, some at a time. The outcomes are in the order of the keys.
+    pub fn push_all(&self, keys: &[Digest], is_read: bool) -> Vec<Result<Push>> {
+        let pushed: Vec<Mutex<Option<Result<Push>>>> = keys.iter().map(|_| Mutex::new(None)).collect();
+        let _ = in_parallel(keys.iter().zip(&pushed), |(key, outcome)| {
+            *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.push(key, is_read));
+            Ok(())
+        });
+        let taken = pushed.into_iter().map(|outcome| outcome.into_inner().unwrap_or_else(PoisonError::into_inner));
+        taken.map(|outcome| outcome.unwrap_or(Ok(Push::Nothing))).collect()
+    }
+
+    /// Whether the remote has a record of a key; nothing of it is read.
+    ///
+    /// # Errors
+    /// It did not say.
+    pub fn is_in_remote(&self, key: &Digest) -> Result<bool> {
+        let remote = self.remote.as_deref().context("there is no remote")?;
+        Ok(remote.length(&record_path(key))?.is_some())
     }
 
     /// Enters a key as one that is to be pushed, before its record is written: after a kill the next run finds it.
