@@ -221,7 +221,7 @@ impl Remote {
 
     /// Says what it did while it was asked for something; not again what was said when it was left alone.
     fn warn_of(&self, failure: &RemoteFailure, act: &str) {
-        if *failure != RemoteFailure::LeftAlone && !self.is_left_alone() {
+        if *failure != RemoteFailure::LeftAlone && !self.is_left_alone() && self.health.is_new(&failure.to_string()) {
             self.warn(&format!("{act}: {failure}"));
         }
     }
