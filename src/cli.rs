@@ -3,8 +3,10 @@
 mod answers;
 mod arguments;
 mod asking;
+mod cancel;
 mod check;
 mod completions;
+mod configuration;
 mod criteria;
 mod curves;
 mod data;
@@ -36,6 +38,7 @@ mod run;
 mod runs;
 mod schema;
 mod secrets;
+mod shared;
 mod status;
 mod store;
 mod table;
@@ -84,30 +87,19 @@ pub fn main() -> ExitCode {
 
 fn answer(verb: Verb) -> Result<u8> {
     match verb {
-        Verb::Run {
-            asked,
-            selected,
-            disown,
-            device,
-            jobs,
-            resources,
-            keep_going,
-            no_fsync,
-            dry_run,
-            json,
-            log,
-            page,
-        } => {
+        Verb::Run { asked, how, .. } if how.cancel => cancel::cancel(&asked),
+        Verb::Run { asked, selected, disown, device, how, dry_run, json, log, page } => {
             hide_environment();
             let execution = ExecutionOptions {
                 executor: EXECUTORS[0],
                 device: device.chosen()?,
-                jobs: usize::from(jobs),
-                capacity: run::capacity(resources.as_deref())?,
-                is_durable: !no_fsync,
-                keeps_going: keep_going,
+                jobs: usize::from(how.jobs),
+                capacity: run::capacity(how.resources.as_deref())?,
+                is_durable: !how.no_fsync,
+                keeps_going: how.keep_going,
                 secrets: BTreeMap::new(),
                 disowns: disown,
+                clusters: BTreeMap::new(),
             };
             let to = run::Listeners { json, log, page: page.ui.then_some(page.page) };
             match dry_run {
@@ -158,11 +150,15 @@ fn answer(verb: Verb) -> Result<u8> {
         Verb::Graph { file, format, changes } => graph::graph(&file, &changes, format),
         Verb::Ui(arguments) => ui::ui(&arguments),
         Verb::Watch { file, which } => watch::watch(file.as_deref(), &which),
-        Verb::Gc { file, keep_runs, keep_days, max_size, runs, dry_run, store } => {
+        Verb::Gc { file, keep_days, dry_run, remote: true, .. } => shared::collect(keep_days, dry_run, file.as_deref()),
+        Verb::Gc { file, keep_runs, keep_days, max_size, runs, dry_run, store, remote: false } => {
             let asked = gc::GcRequest { keep_runs, keep_days, max_size: max_size.as_deref(), runs, dry_run };
             gc::gc(&asked, file.as_deref(), &store)
         }
         Verb::Cache { verb } => match verb {
+            CacheVerb::Push { of, verify } => shared::push(&of, verify),
+            CacheVerb::Pull { of } => shared::pull(&of),
+            CacheVerb::Status { file, stages, store } => shared::status(file.as_deref(), &stages, &store),
             CacheVerb::Verify { file, repair, store } => store::verify(repair, file.as_deref(), &store),
             CacheVerb::Du { file, store } => store::usage(file.as_deref(), &store),
             CacheVerb::Disowned { file, store } => store::disowned(file.as_deref(), &store),
@@ -209,7 +205,7 @@ fn answer(verb: Verb) -> Result<u8> {
         Verb::Label(arguments) => label::label(&arguments),
         Verb::Review(arguments) => review::review(arguments),
         Verb::Criteria { name } => criteria::criteria(name.as_deref()),
-        Verb::Schema => schema::print(),
+        Verb::Schema { config } => schema::print(config),
         Verb::Init { directory, model } => init::init(&directory, model.as_deref()),
         Verb::Completions { shell } => completions::print(shell),
     }

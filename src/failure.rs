@@ -11,6 +11,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Failure {
+    /// The work on a cluster was lost, and is not tried again.
+    Lost(Loss),
     /// A part of the stage's measurement failed.
     Part(Box<EvalPart>, Box<Failure>),
     /// The worker ended without an outcome.
@@ -65,8 +67,25 @@ pub enum DeathCause {
     },
 }
 
+/// The loss of work on a cluster, which has no outcome. What is in a text is what the cluster said.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Loss {
+    /// A node, its disk or the scheduler failed.
+    Infrastructure(String),
+    /// It made room for other work.
+    Preempted,
+    /// It ended well, and what it wrote is not seen here.
+    Output,
+    TimeLimit,
+    Memory(String),
+    /// Somebody ended it.
+    Cancelled(String),
+    /// The cluster refuses what is asked of it.
+    Impossible(String),
+}
+
 /// The end of a process. Whether its work succeeded is up to `outcome.json`, not to this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
     Code(i32),
     Signal(i32),
@@ -78,6 +97,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::Part(part, failure) => write!(text, "{part}: {failure}"),
             Failure::Died(death) => write!(text, "{death}"),
+            Failure::Lost(loss) => write!(text, "{loss}"),
             Failure::Gate(explanations) => write!(text, "the gate cannot tell: {}", explanations.join("; ")),
             Failure::LeftOut => text.write_str("it is not done, and `--only` and `--from` leave it out: run it first"),
             Failure::Incomparable { models, reason } => {
@@ -91,6 +111,22 @@ impl fmt::Display for Failure {
             Failure::NothingToChoose(reasons) => write!(text, "there is nothing to choose: {}", reasons.join("; ")),
             Failure::NothingToTake(stage) => write!(text, "find what `{stage}` gave: it makes nothing to take"),
             Failure::Error(error) => text.write_str(error),
+        }
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, text: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Loss::Infrastructure(said) => write!(text, "the cluster lost the work: {said}"),
+            Loss::Preempted => text.write_str("the job was preempted"),
+            Loss::Output => text.write_str(
+                "the job completed, but its output is not seen here: do its nodes and this machine have the same files?",
+            ),
+            Loss::TimeLimit => text.write_str("the time limit of the job passed: `resources: {time: …}` gives it more"),
+            Loss::Memory(said) => write!(text, "the job ran out of memory ({said}): `resources: {{memory: …}}` gives it more"),
+            Loss::Cancelled(said) => write!(text, "the job was cancelled ({said})"),
+            Loss::Impossible(said) => write!(text, "the cluster refuses the job: {said}"),
         }
     }
 }

@@ -26,6 +26,7 @@ mod ledger;
 // What the user typed.
 mod diagnostic;
 mod hub;
+mod settings;
 mod spec;
 // What it means.
 mod plan;

@@ -3,6 +3,7 @@
 mod adapters;
 mod choices;
 mod draft;
+mod executors;
 mod gates;
 mod graph;
 mod inputs;
@@ -29,6 +30,8 @@ mod yardsticks;
 use crate::canonical::Canonical;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::gate::{self, MetricName};
+use crate::settings::Settings;
+pub use crate::spec::executors::SlurmSettings;
 pub use crate::spec::limits::{Resources, Retry};
 use crate::spec::{Node, Spec, StageSpec, is_identifier};
 pub use crate::spec::{OnFail, Pin};
@@ -55,6 +58,8 @@ pub struct Plan {
     pub skip_bad_rows: u64,
     /// The command that is told of holds, failures and ends; empty without one.
     pub notify: Vec<String>,
+    /// What the file says of the keys that the user's configuration has, too.
+    pub settings: Settings,
     /// Each stage comes after all it needs; ties follow the order of the file.
     pub stages: Vec<Stage>,
     pub warnings: Vec<Diagnostic>,
@@ -84,6 +89,8 @@ pub struct Stage {
     /// An eval also waits for the stages it judges, without needing them, so that its table shows them.
     pub after: Vec<StageId>,
     pub resources: Resources,
+    /// The name of the executor that works it; `None`: this machine.
+    pub executor: Option<String>,
     pub timeout: Option<Duration>,
     pub retry: Retry,
     /// Names of environment variables that are passed to its command; their values are never stored.
@@ -187,6 +194,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     right_answers::check(&drafts, spec.skip_bad_rows, &mut mistakes);
     outputs::check(&drafts, &ids, &mut mistakes);
     pins::check(&drafts, &ids, &mut mistakes);
+    executors::check(&spec, &mut mistakes);
     mistakes.extend(graph.cycles());
     let mut gates = gates::resolve(&drafts, &ids, &spec.families, &mut graph, &mut mistakes);
     looks::name_prompts(&drafts, &mut gates);
@@ -229,6 +237,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
             needs: placed(graph.needs(old)),
             after: placed(after),
             resources: stage.resources,
+            executor: executors::of(stage, &spec),
             timeout: stage.timeout,
             retry: stage.retry,
             secrets: told.secrets,
@@ -240,8 +249,8 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     let stages: Option<Vec<Stage>> = order.into_iter().map(|old| finished[old].take()).collect();
     match stages {
         Some(stages) => {
-            let Spec { name, salt, skip_bad_rows, notify, .. } = spec;
-            Ok(Plan { name, salt, skip_bad_rows, notify, stages, warnings: mistakes, notes })
+            let Spec { name, salt, skip_bad_rows, notify, settings, .. } = spec;
+            Ok(Plan { name, salt, skip_bad_rows, notify, settings, stages, warnings: mistakes, notes })
         }
         None => Err(mistakes),
     }

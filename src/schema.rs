@@ -2,22 +2,22 @@
 //! parameters of each kind. It finds less than `pipeline check`, which also knows the other stages, the files and the
 //! rules.
 
+mod configuration;
+mod executors;
 mod forms;
 mod parameters;
 
 use crate::gate;
+use crate::settings;
 use crate::spec;
 use formats::data::OPTIONS;
 use formats::dtype::Dtype;
-use forms::{TEMPLATE, choice, joined, list_of, one_of, templated, whole_number};
+use forms::{Key, TEMPLATE, choice, joined, list_of, mapping, one_of, templated, whole_number};
 use serde_json::{Map, Value, json};
 use stages::kinds::KINDS;
 use stages::stage::{Accepts, Kind, Port};
 
 const NAME: &str = "[A-Za-z_][A-Za-z0-9_]*";
-
-/// A key, its description, and the schema of its value.
-type Key = (&'static str, &'static str, Value);
 
 pub fn schema() -> Value {
     let mut file = mapping(file_keys());
@@ -39,6 +39,7 @@ pub fn schema() -> Value {
         "rules": rules(),
         "duration": duration(),
         "gate": gate(),
+        "cache": configuration::cache(),
         "stage": stage(),
     });
     for kind in KINDS {
@@ -80,8 +81,27 @@ fn file_keys() -> Vec<Key> {
             "a command that is told, by a JSON object on its stdin, of each stage that is held or fails and of the end",
             notify,
         ),
+        (settings::remote::CACHE, CACHE, json!({"$ref": "#/$defs/cache"})),
+        executors::executor(),
+        executors::executors(),
         ("stages", "name → stage; the order is free", stages),
     ]
+}
+
+const CACHE: &str =
+    "where results are kept beside the store of this machine; default: as the user's configuration says";
+
+/// The schema of the user's configuration.
+pub fn configuration() -> Value {
+    let head = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "pipeline: the user's configuration",
+        "description": "What all pipelines of a person share, and no key knows.",
+        "$defs": {"duration": duration(), "cache": configuration::cache()},
+    });
+    let cache = (settings::remote::CACHE, CACHE, json!({"$ref": "#/$defs/cache"}));
+    let file = mapping(vec![cache, executors::executor(), executors::executors()]);
+    joined(head, joined(file, json!({"type": ["object", "null"]})))
 }
 
 fn stage_keys() -> Vec<Key> {
@@ -130,7 +150,12 @@ fn stage_keys() -> Vec<Key> {
             "of kind `exec`: the port whose content goes on where the gate keeps it",
             json!({"type": "string"}),
         ),
-        ("resources", "what must be free on this machine; never part of the key", resources()),
+        (
+            "resources",
+            "what must be free on this machine, or what a cluster is asked for; never part of the key",
+            resources(),
+        ),
+        ("executor", "where it runs: `local`, this machine, or a name of `executors`", json!({"type": "string"})),
         ("timeout", "the stage is ended after that: `30m`, `2h`, or seconds", json!({"$ref": "#/$defs/duration"})),
         ("retry", "how often it is tried again: `3`, or `{times: 3, wait: 10s}`", retry()),
         ("secret", "variables of the environment that the stage may see, and that nothing keeps", secrets),
@@ -192,7 +217,13 @@ fn resource_keys() -> Vec<Key> {
     let gpu =
         json!({"type": ["integer", "string"], "minimum": 0, "pattern": format!("^{}$|{TEMPLATE}", spec::limits::AUTO)});
     let what = "how many of its own; `auto` (default): one for a stage that computes through wgpu, none for others";
-    vec![("gpu", what, gpu), ("memory", "`8G`, `512M`, or bytes", memory)]
+    let time = "of a cluster: the time limit of the job, after which it goes on from its checkpoint: `12h`";
+    vec![
+        ("gpu", what, gpu),
+        ("cpu", "cores; they are counted where it is given", whole_number()),
+        ("memory", "`8G`, `512M`, or bytes", memory),
+        ("time", time, json!({"$ref": "#/$defs/duration"})),
+    ]
 }
 
 fn retry_keys() -> Vec<Key> {
@@ -371,12 +402,6 @@ fn from(kind: &Kind) -> Value {
     templated(ports)
 }
 
-fn mapping(keys: Vec<Key>) -> Value {
-    let described = |(key, doc, value): Key| (key.to_owned(), joined(json!({"description": doc}), value));
-    let properties: Map<String, Value> = keys.into_iter().map(described).collect();
-    json!({"type": "object", "properties": properties, "additionalProperties": false})
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -394,11 +419,16 @@ mod tests {
         same("a stage", stage_keys(), spec::stage::KEYS);
         same("resources", resource_keys(), spec::limits::RESOURCES);
         same("retry", retry_keys(), spec::limits::RETRY);
+        same("an executor", executors::executor_keys(), spec::executors::KEYS);
+        same("poll", executors::poll_keys(), spec::executors::POLL);
+        same("retries", executors::loss_keys(), spec::executors::RETRIES);
         same("a gate", gate_keys(), spec::gate::KEYS);
         same("select", select_keys(), spec::gate::SELECT_KEYS);
         let [path, _] = spec::stage::SOURCES;
         let of_data: Vec<&str> = [path].into_iter().chain(OPTIONS.map(|(key, _)| key)).collect();
         same("the best of several stages", best_of_keys(), &spec::best_of::KEYS);
         same("a source of data", data_keys(), &of_data);
+        same("`cache`", configuration::cache_keys(), settings::remote::CACHE_KEYS);
+        same("`cache.remote`", configuration::remote_keys(), settings::remote::REMOTE_KEYS);
     }
 }

@@ -2,6 +2,7 @@
 //! file; kinds, input files and rules are checked by `plan`.
 
 pub mod best_of;
+pub mod executors;
 mod expand;
 pub mod expect;
 pub mod gate;
@@ -14,6 +15,7 @@ pub mod yaml;
 
 use crate::diagnostic::{Diagnostic, SourceText, Span};
 use crate::hub;
+use crate::settings::{self, Settings};
 use best_of::NamedBody;
 use expand::ExpandedStage;
 pub use expand::Families;
@@ -43,6 +45,8 @@ pub struct Spec {
     pub skip_bad_rows: u64,
     /// The command that is told of holds, failures and ends; empty without one.
     pub notify: Vec<String>,
+    /// What the file says of the keys that the user's configuration has, too.
+    pub settings: Settings,
     /// The cache of a hub on this machine; `None` if the environment does not name it.
     pub hub_cache: Option<PathBuf>,
     /// Mistakes and warnings so far. `plan::resolve` adds its own, so that all are reported together.
@@ -50,7 +54,20 @@ pub struct Spec {
 }
 
 /// The keys of the file; keys that begin with `x-` are allowed too.
-pub const KEYS: &[&str] = &["name", "seed", "vars", "env", "salt", "dtype", "skip_bad_rows", "notify", "stages"];
+pub const KEYS: &[&str] = &[
+    "name",
+    "seed",
+    "vars",
+    "env",
+    "salt",
+    "dtype",
+    "skip_bad_rows",
+    "notify",
+    "cache",
+    "executor",
+    "executors",
+    "stages",
+];
 
 /// Reads the file and its `--set` arguments. `Err` only if no stage could be read at all. `environment` looks up an
 /// environment variable.
@@ -77,6 +94,9 @@ pub fn read(source: &SourceText, environment: &dyn Fn(&str) -> Option<String>) -
     let dtype = top("dtype", &mut mistakes).and_then(|node| expect::text(&node, &mut mistakes));
     let skip = top("skip_bad_rows", &mut mistakes).and_then(|node| expect::whole_number(&node, &mut mistakes));
     let notify = top("notify", &mut mistakes).and_then(|node| expect::command(&node, &mut mistakes));
+    let cache = top(settings::remote::CACHE, &mut mistakes).map(|node| settings::remote::cache(&node, &mut mistakes));
+    let executor = top(settings::EXECUTOR, &mut mistakes).and_then(|node| expect::text(&node, &mut mistakes));
+    let executors = top(settings::EXECUTORS, &mut mistakes).map(|node| executors::executors(&node, &mut mistakes));
     let (stages, families) = match root.take("stages") {
         Some((_, node)) => stages(node, &scope, of_stages, &mut mistakes),
         None => Default::default(),
@@ -98,6 +118,7 @@ pub fn read(source: &SourceText, environment: &dyn Fn(&str) -> Option<String>) -
         dtype,
         skip_bad_rows: skip.unwrap_or(0),
         notify: notify.unwrap_or_default(),
+        settings: Settings { cache, executor, executors: executors.unwrap_or_default() },
         hub_cache: hub::Settings::from(|name| environment(name).map(Into::into)).ok().map(|hub| hub.cache_root),
         mistakes,
     })
@@ -157,7 +178,8 @@ fn assign_top_level(root: &mut Node, mut change: Override, mistakes: &mut Vec<Di
             let message = format!("the file has no variable `{}`", name.value);
             mistakes.push(Diagnostic::error(name.span, message).help(did_you_mean(&name.value, &names)));
         }
-        ("vars" | "env", Some(_)) | ("name" | "seed" | "salt" | "dtype" | "skip_bad_rows" | "notify", _) => {
+        ("vars" | "env", Some(_))
+        | ("name" | "seed" | "salt" | "dtype" | "skip_bad_rows" | "notify" | "cache" | "executor" | "executors", _) => {
             overrides::assign(root, &change.path, change.value, mistakes);
         }
         ("vars" | "env" | "stages", None) => {

@@ -2,9 +2,12 @@
 //! to be told one, and may then be told more (`executor/line.rs`): it keeps its device, compiled kernels and the bases that
 //! it has loaded from one action to the next. It never outlives the process at the other end of its standard input.
 
+mod node;
+
 use crate::action::Action;
 use crate::executor::line::{self, WAITS, done, told};
 use crate::executor::process::end_with_the_parent;
+use crate::executor::slurm::NODE;
 use crate::inheritance::hide_environment;
 use crate::run::death;
 use anyhow::{Context, Error, Result, anyhow, bail};
@@ -31,6 +34,10 @@ const TERMINATED: u8 = 143;
 /// command line with clap takes longer than anything else that the worker of a small command does.
 pub fn asked(mut words: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     match (words.next(), words.next(), words.next()) {
+        (Some(verb), Some(option), Some(attempt)) if verb == "worker" && option == NODE => {
+            install_tracing();
+            Some(ExitCode::from(node::work(attempt.as_ref())))
+        }
         (Some(verb), Some(directory), None) if verb == "worker" => {
             hide_environment();
             let code = if directory == WAITS { serve() } else { work(directory.as_ref()) };

@@ -50,6 +50,22 @@ fn the_schema_in_the_repository_is_that_of_the_program() {
 }
 
 #[test]
+fn the_schema_of_the_configuration_in_the_repository_is_that_of_the_program() {
+    let printed = place().run(&["schema", "--config"]).expect_exit(0).stdout;
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(Path::new(ROOT).join("pipelines/config.schema.json"), &printed).unwrap();
+    }
+    let hint = "`UPDATE_EXPECT=1 cargo test --release --test schema` writes it";
+    assert_eq!(printed, read("pipelines/config.schema.json"), "{hint}");
+    let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
+    compiler.add_resource("config.json", serde_json::from_str(&printed).unwrap()).unwrap();
+    let schema = compiler.compile("config.json", &mut schemas).unwrap_or_else(|error| panic!("{error:#}"));
+    let says = |yaml: &str| schemas.validate(&serde_saphyr::from_str(yaml).unwrap(), schema).is_ok();
+    assert!(says("cache: {remote: {url: 's3://lab/p', endpoint: 'https://rgw.uni.example', mode: read-only}}"));
+    assert!(!says("cache: {remote: {mode: read-only}}") && !says("cahce: {}"));
+}
+
+#[test]
 fn every_pipeline_of_this_project_follows_the_schema_and_names_it() {
     let checker = checker();
     let mut seen = 0;

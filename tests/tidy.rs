@@ -25,7 +25,7 @@ const LINES: usize = 430;
 /// The modules of `src/` in layers, each of which may use those above it and its own: as `lib.rs` declares them.
 const LAYERS: [(&str, &[&str]); 7] = [
     ("what stands on nothing", &["canonical", "gate", "ledger"]),
-    ("what the user typed", &["diagnostic", "hub", "spec"]),
+    ("what the user typed", &["diagnostic", "hub", "settings", "spec"]),
     ("what it means", &["plan", "schema"]),
     ("what is to be done", &["action", "cause", "event", "failure", "schedule"]),
     (

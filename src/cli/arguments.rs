@@ -2,13 +2,13 @@
 
 mod below;
 
-pub use below::{CacheVerb, DataVerb, GateVerb, ModelVerb};
+pub use below::{CacheVerb, DataVerb, GateVerb, ModelVerb, SharedArguments};
 
 use super::answers::AnswerFormat;
 use super::label::LabelArguments;
 use super::options::{
-    Changes, DeviceArgument, FileArguments, FilterArguments, RunArgument, StoreArgument, device, dtype, language,
-    log_place,
+    Changes, DeviceArgument, ExecutionArguments, FileArguments, FilterArguments, RunArgument, StoreArgument, device,
+    dtype, language, log_place,
 };
 use super::report::ReportFormat;
 use super::review::ReviewArguments;
@@ -48,20 +48,8 @@ pub enum Verb {
         /// With `--force`: the result is wrong for this reason; it is kept aside (`cache disowned`) and used no more
         #[arg(long, value_name = "REASON", requires = "force")]
         disown: Option<String>,
-        /// Stages that may run at the same time
-        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-        jobs: u16,
-        /// Resources they may use together: `gpu=2,memory=64G`; default: `gpu=auto`,
-        /// the cards that wgpu sees, and the memory of this machine
-        #[arg(long, value_name = "LIST")]
-        resources: Option<String>,
-        /// After a failure, go on with the stages that do not depend on it; by default running stages finish and no new one
-        /// starts
-        #[arg(long)]
-        keep_going: bool,
-        /// Do not wait for the disk: faster, but a power cut may lose results
-        #[arg(long)]
-        no_fsync: bool,
+        #[command(flatten)]
+        how: ExecutionArguments,
         /// Only print what would run, and why: the same as `plan`
         #[arg(long)]
         dry_run: bool,
@@ -330,10 +318,14 @@ pub enum Verb {
         /// Only print what would be removed
         #[arg(long)]
         dry_run: bool,
+        /// Give up uploads to the remote that died (older than --keep-days, else than a day), and nothing else: results in a remote
+        /// are never removed
+        #[arg(long, conflicts_with_all = ["keep_runs", "max_size", "runs"])]
+        remote: bool,
         #[command(flatten)]
         store: StoreArgument,
     },
-    /// Maintain the store: verify, du, export, import, pin
+    /// Maintain the store and what it shares: verify, du, export, import, pin, push, pull, status
     Cache {
         #[command(subcommand)]
         verb: CacheVerb,
@@ -409,7 +401,11 @@ pub enum Verb {
         directory: PathBuf,
     },
     /// Print the JSON Schema of the pipeline file, with which editors complete and check it
-    Schema,
+    Schema {
+        /// That of the user's configuration instead: `~/.config/pipeline/config.yaml`, or the file that PIPELINE_CONFIG names
+        #[arg(long)]
+        config: bool,
+    },
     /// Write a pipeline for your own data, with comments and example rows; it runs unchanged
     Init {
         /// The directory; created if it does not exist

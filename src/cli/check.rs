@@ -1,7 +1,7 @@
 //! `check`, and the plan of a file for every verb that needs one: read and resolved, with all mistakes shown.
 
 use super::refusal::{Refusal, refused};
-use super::{fetching, terminal};
+use super::{configuration, fetching, terminal};
 use crate::diagnostic::{self, Diagnostic, SourceText};
 use crate::hub::Asset;
 use crate::plan::{self, Plan};
@@ -71,6 +71,7 @@ fn read(file: &Path, set: &[String], required: Option<(&str, &str)>) -> Result<(
     let source = SourceText { path: file.to_owned(), text, overrides: set.to_owned(), rule };
     let spec = spec::read(&source, &|name| std::env::var(name).ok());
     let mut spec = spec.map_err(|mistakes| mistaken(&source, &mistakes))?;
+    spec.settings = configuration::settings(std::mem::take(&mut spec.settings))?;
     if let Some((stage, _)) = required {
         spec::require(&mut spec, stage, &source);
     }
@@ -98,6 +99,7 @@ fn mistaken(source: &SourceText, mistakes: &[Diagnostic]) -> Refusal {
 pub fn check(file: &Path, set: &[String]) -> Result<u8> {
     let (source, spec) = read(file, set, None)?;
     let (plan, warnings) = resolve(file, &source, spec)?;
+    configuration::open(&plan.settings)?;
     terminal::remark(&(warnings + &rendered(&source, &plan.notes)));
     let gates = plan.stages.iter().filter(|stage| stage.gate.is_some()).count();
     let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });

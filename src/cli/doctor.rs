@@ -1,12 +1,15 @@
 //! `doctor`: what a user needs to know about this machine. Everything that can be tried is tried, not only looked up.
 
 mod devices;
+mod executors;
 mod finding;
 mod machine;
+mod remote;
 mod store;
 
-use super::terminal;
+use super::{configuration, terminal};
 use crate::report::sheet::{Grid, Header, Sheet, Width, plain};
+use crate::settings::Settings;
 use anyhow::Result;
 use finding::{Finding, Health};
 use stages::io::DeviceChoice;
@@ -19,7 +22,9 @@ pub fn devices(choice: &DeviceChoice, is_all: bool) -> Result<u8> {
 
 /// The exit code is 1 if a finding prevents every run.
 pub fn doctor(store: &Path, is_json: bool) -> Result<u8> {
-    let findings = [machine::look(), devices::look(), store::look(store)].concat();
+    let executors = configuration::settings(Settings::default())?.executors;
+    let findings = [machine::look(), devices::look(), store::look(store), remote::look(), executors::look(&executors, store)]
+        .concat();
     match is_json {
         true => terminal::say_json(&(serde_json::to_string_pretty(&findings)? + "\n")),
         false => terminal::show(&sheets(&findings)),

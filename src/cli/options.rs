@@ -52,6 +52,28 @@ impl FilterArguments {
     }
 }
 
+/// The way in which stages are executed.
+#[derive(Args)]
+pub struct ExecutionArguments {
+    /// Stages that may run at the same time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: u16,
+    /// Resources they may use together: `gpu=2,memory=64G`; default: `gpu=auto`,
+    /// the cards that wgpu sees, and the memory of this machine
+    #[arg(long, value_name = "LIST")]
+    pub resources: Option<String>,
+    /// After a failure, go on with the stages that do not depend on it; by default running stages finish and no new one
+    /// starts
+    #[arg(long)]
+    pub keep_going: bool,
+    /// Do not wait for the disk: faster, but a power cut may lose results
+    #[arg(long)]
+    pub no_fsync: bool,
+    /// Run nothing, and end the jobs that runs of this file left on clusters
+    #[arg(long)]
+    pub cancel: bool,
+}
+
 #[derive(Args)]
 pub struct Changes {
     /// Change a value of the file: `ppo_1.with.lr=1e-5`, `vars.steps=20`; may be repeated

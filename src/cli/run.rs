@@ -7,9 +7,10 @@ use super::refusal::refused;
 use super::tensorboard::TensorboardLog;
 use super::ui::stop::{self, Stop};
 use super::ui::{self, DecisionPageArguments};
-use super::{find, gates, looks, secrets, terminal};
+use super::{configuration, find, gates, looks, secrets, terminal};
 use crate::canonical::Canonical;
 use crate::event::{Event, Outcome};
+use crate::executor::slurm::ready;
 use crate::failure::Failure;
 use crate::plan::selection::{self, Selection};
 use crate::plan::{Plan, Resources};
@@ -20,6 +21,7 @@ use crate::run::{ExecutionOptions, gpus, slots};
 use crate::spec::limits;
 use crate::{approvals, labels, progress, run};
 use anyhow::{Context, Result};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -99,6 +101,9 @@ fn carry_out(
             return Err(refused(reason));
         }
     }
+    if let Some(execution) = execution.as_deref_mut() {
+        execution.clusters = clusters(&plan)?;
+    }
     let approvals = approvals::read(&approvals::path(&asked.file)).map_err(|error| refused(format!("{error:#}")))?;
     let mut progress = if execution.is_some() {
         listen_for_interrupts()?;
@@ -115,13 +120,18 @@ fn carry_out(
         looks: asked.looks(),
         labels: labels::folder(&asked.file),
         foretells: execution.is_none(),
+        remote: configuration::open(&plan.settings)?,
     };
     if execution.is_some() && !selection.typed().is_empty() {
         refuse_missing(&plan, &selection, &options)?;
     }
     if let Some(execution) = &mut execution {
         secrets::check(&plan, &selection, &options, &execution.secrets)?;
+        configuration::keep_keys();
         execution.secrets.extend(secrets::take(&plan));
+        if options.remote.as_ref().is_some_and(|remote| remote.settings().is_bucket()) {
+            configuration::hide_keys();
+        }
     }
     let execution = execution.as_deref();
     // It is started by the person who runs this, and has the same environment.
@@ -157,8 +167,9 @@ fn carry_out(
         }
     };
     let exit = match execution {
-        None => run::look(&plan, &selection, &options, &mut sink)?,
-        Some(execution) => run::run(&plan, &selection, &options, execution, &IS_INTERRUPTED, &mut sink)?,
+        None => run::look(&plan, &selection, &options, &mut sink).map_err(configuration::without_bucket)?,
+        Some(execution) => run::run(&plan, &selection, &options, execution, &IS_INTERRUPTED, &mut sink)
+            .map_err(configuration::without_bucket)?,
     };
     drop(progress);
     if let Some(notifier) = notifier {
@@ -190,6 +201,14 @@ fn carry_out(
     // The process ends here, and dropping a large plan and run first would take a tenth of its time.
     std::mem::forget(plan);
     Ok(exit)
+}
+
+/// The clusters that stages name, as far as they are known. One that cannot be used is told before anything is submitted.
+fn clusters(plan: &Plan) -> Result<BTreeMap<String, ready::Cluster>> {
+    let named: BTreeSet<&String> = plan.stages.iter().filter_map(|stage| stage.executor.as_ref()).collect();
+    let known = named.into_iter().filter_map(|name| Some((name, plan.settings.executors.get(name)?)));
+    let looked = known.map(|(name, settings)| Ok((name.clone(), ready::look(name, settings)?)));
+    looked.collect::<Result<_>>().map_err(|error| refused(format!("{error:#}")))
 }
 
 /// Refuses a run of some stages that need others which are left out and not done: nothing is executed for a result that

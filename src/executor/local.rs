@@ -16,7 +16,7 @@
 
 use super::line::{Waiting, told_line};
 use super::process::{self, end, end_orphans, kill, lives, lock, pid, reap, wait_for_the_end};
-use super::{Executor, ExecutorKind, Job, JobId, Update};
+use super::{Executor, ExecutorKind, Job, JobId, Update, next_id};
 use crate::failure::Exit;
 use crate::tail::{Tail, tail};
 use anyhow::{Context, Result};
@@ -41,11 +41,10 @@ const TICK: Duration = Duration::from_millis(100);
 /// places inputs: milliseconds, or seconds for a large model on another disk.
 const IDLE: Duration = Duration::from_secs(10);
 
-pub const LOCAL: ExecutorKind = ExecutorKind { open: || Box::new(local()), lives };
+pub const LOCAL: ExecutorKind = ExecutorKind { open: |_, _| Ok(Box::new(local())), lives, close: |_| Ok(()) };
 
 struct Local {
     running: BTreeMap<JobId, Running>,
-    next: JobId,
     ended: (Sender<Sign>, Receiver<Sign>),
     /// Those that have done no job yet, at most one, and those that stay for the next one.
     waiting: Vec<Waiting>,
@@ -80,15 +79,14 @@ fn local() -> Local {
     // What a worker that is killed leaves behind comes to this process.
     orphans::adopt();
     let earlier = orphans::children();
-    Local { running: BTreeMap::new(), next: 0, ended: mpsc::channel(), waiting: Vec::new(), earlier }
+    Local { running: BTreeMap::new(), ended: mpsc::channel(), waiting: Vec::new(), earlier }
 }
 
 impl Executor for Local {
     fn submit(&mut self, job: Job) -> Result<JobId> {
         let process =
             self.told(&job).map_or_else(|| start(&job).map(Process::Started), |worker| Ok(Process::Told(worker)))?;
-        let id = self.next;
-        self.next += 1;
+        let id = next_id();
         let (pid, ended) = (pid(process.child()), self.ended.0.clone());
         let is_done = match &process {
             Process::Told(worker) if worker.stays() => Some(worker.is_done()?),
@@ -235,7 +233,7 @@ impl Process {
 }
 
 /// Starts a worker for this directory alone.
-fn start(job: &Job) -> Result<Child> {
+pub fn start(job: &Job) -> Result<Child> {
     let path = job.directory.join(work::LOG);
     let open = File::options().create(true).append(true).open(&path);
     let log = open.with_context(|| format!("create {}", path.display()))?;
@@ -293,7 +291,7 @@ mod tests {
 
     fn sh(directory: &Path, script: &str) -> Job {
         let command = ["sh", "-c", script].map(Into::into).to_vec();
-        Job { directory: directory.to_owned(), command, timeout: None, handover: "nonce".to_owned(), shares: None }
+        Job { directory: directory.to_owned(), command, handover: "nonce".to_owned(), ..Job::default() }
     }
 
     fn updates_until_the_end(executor: &mut Local) -> Vec<Update> {
@@ -581,7 +579,7 @@ mod tests {
         assert_eq!(updates.last(), Some(&Update::Ended(id, Exit::Code(0))));
         let last = updates.iter().rev().find_map(|update| match update {
             Update::Progressed(_, progress) => Some(progress.done),
-            Update::Ended(..) | Update::EndedAfterOthers(..) => None,
+            _ => None,
         });
         assert_eq!(last, Some(2));
     }

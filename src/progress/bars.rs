@@ -3,7 +3,7 @@
 
 use super::phrases::{lasting_line, title};
 use crate::cause::EvalPart;
-use crate::event::Event;
+use crate::event::{Event, place};
 use crate::report::visible::visible;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use stages::io::Progress;
@@ -44,6 +44,11 @@ impl Bars {
                 // A bar is one line.
                 bar.set_message(visible(message).replace(['\n', '\t'], " "));
             }
+            Event::Placed { stage, part, executor, id, node, waits, .. } => {
+                if let Some(bar) = self.running.get(&(stage.clone(), part.clone())) {
+                    bar.set_message(visible(&place(executor, id, node, waits)).into_owned());
+                }
+            }
             Event::Finished { stage, part, .. } | Event::Failed { stage, part, .. } => self.clear(stage, part),
             Event::RunFinished { .. } => {
                 self.running.values().for_each(ProgressBar::finish_and_clear);
@@ -66,7 +71,7 @@ impl Bars {
 }
 
 fn waiting() -> ProgressStyle {
-    style("{prefix:16!} {spinner} {elapsed}")
+    style("{prefix:16!} {spinner} {elapsed} {wide_msg}")
 }
 
 fn working(unit: &str) -> ProgressStyle {

@@ -1,7 +1,7 @@
 //! The words for events, used by bars and lines.
 
 use crate::cause::EvalPart;
-use crate::event::{Event, Outcome, Verdict};
+use crate::event::{Event, Outcome, Verdict, place};
 use crate::gate::Decision;
 use crate::report::format::duration;
 
@@ -17,7 +17,11 @@ pub fn lasting_line(event: &Event) -> Option<String> {
             let log = if log.is_empty() { String::new() } else { format!(" (log: {log})") };
             Some(format!("{}: failed{log}: {cause}", title(stage, part)))
         }
+        Event::Placed { stage, part, executor, id, node, waits, .. } if !node.is_empty() || !waits.is_empty() => {
+            Some(format!("{}: {}", title(stage, part), place(executor, id, node, waits)))
+        }
         Event::Noted { stage, part, message } => Some(format!("{}: {message}", title(stage, part))),
+        Event::Fetched { stage, part, from, .. } => Some(format!("{}: found in {}", title(stage, part), from.origin())),
         // Earlier verdicts are in the table of the report.
         Event::Judged { stage, verdict } => Some(format!("{stage}: {}", judged(verdict))),
         // Other outcomes leave no line: cached stages are counted at the end, because there may be a thousand; executed

@@ -2,8 +2,9 @@
 
 use crate::canonical::Canonical;
 use crate::cause::{Cause, EvalPart};
-use crate::event::{Event, Machine, ModelAnswer, Outcome, StageHead, StudyRow, Verdict};
+use crate::event::{self, Event, LOOK, Machine, ModelAnswer, Outcome, StageHead, StudyRow, Verdict};
 use crate::failure::Failure;
+use crate::report::format;
 use stages::kinds;
 use stages::stage::Work;
 use std::collections::{BTreeMap, HashMap};
@@ -47,6 +48,8 @@ pub struct StageRun {
     pub outcome: Option<Outcome>,
     /// `(part, message)`, in order.
     pub notes: Vec<(Option<EvalPart>, String)>,
+    /// The files of records of the remote that were not here, in bytes; `None` if nothing is from there.
+    pub fetched: Option<u64>,
 }
 
 impl StageRun {
@@ -73,6 +76,8 @@ pub struct ActionRun {
     pub key: String,
     pub action: Canonical,
     pub state: ActionState,
+    /// Where a cluster worked it, in words; `None` on this machine.
+    pub place: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug)]
@@ -135,12 +140,17 @@ impl RunFold {
 }
 
 fn not_reached(head: &Arc<StageHead>) -> StageRun {
-    StageRun { head: head.clone(), actions: Vec::new(), verdict: None, outcome: None, notes: Vec::new() }
+    StageRun { head: head.clone(), actions: Vec::new(), verdict: None, outcome: None, notes: Vec::new(), fetched: None }
 }
 
 impl RunState {
     pub fn stage(&self, name: &str) -> Option<&StageRun> {
         self.stages.iter().find(|stage| stage.head.name == name)
+    }
+
+    /// Whether nothing is executed: a plan.
+    pub fn is_look(&self) -> bool {
+        self.name == LOOK
     }
 
     /// The seconds that a stage which would run took last time.
@@ -180,7 +190,9 @@ impl RunState {
             }
             Event::RunFinished { exit, seconds, .. } => self.finish = Some(Finish { exit: *exit, seconds: *seconds }),
             Event::Hit { stage, .. }
+            | Event::Fetched { stage, .. }
             | Event::Started { stage, .. }
+            | Event::Placed { stage, .. }
             | Event::Progressed { stage, .. }
             | Event::Finished { stage, .. }
             | Event::Failed { stage, .. }
@@ -212,6 +224,15 @@ impl StageRun {
     fn add(&mut self, event: &Event) {
         match event {
             Event::Hit { part, key, action, .. } => self.put(part, key, action, ActionState::Hit),
+            Event::Fetched { part, from, .. } => {
+                *self.fetched.get_or_insert(0) += from.bytes;
+                let size = format::bytes(from.bytes);
+                let note = format!("its result is from {}; of its files {size} were not here", from.origin());
+                // A run that started over says it again.
+                if !self.notes.iter().any(|(of, said)| of == part && *said == note) {
+                    self.notes.push((part.clone(), note));
+                }
+            }
             Event::Started { part, key, action, why, log, .. } => {
                 let state = ActionState::Running {
                     why: why.clone(),
@@ -222,12 +243,24 @@ impl StageRun {
                 };
                 self.put(part, key, action, state);
             }
+            Event::Placed { part, executor, id, node, waits, .. } => {
+                let place = event::place(executor, id, node, waits);
+                if let Some(action) = self.actions.iter_mut().find(|action| action.part == *part) {
+                    if let ActionState::Running { total: 0, message, .. } = &mut action.state {
+                        message.clone_from(&place);
+                    }
+                    action.place = Some(place.into());
+                }
+            }
             Event::Progressed { part, progress, .. } => {
                 if let Some(ActionState::Running { done, total, message, .. }) = self.state_mut(part) {
                     (*done, *total, *message) = (progress.done, progress.total, progress.message.clone());
                 }
             }
             Event::Finished { part, seconds, device, .. } => {
+                let place =
+                    self.actions.iter().find(|action| action.part == *part).and_then(|action| action.place.clone());
+                self.notes.extend(place.map(|place| (part.clone(), format!("ran on {place}"))));
                 self.end(part, |why, log| ActionState::Finished { why, log, seconds: *seconds, device: device.clone() })
             }
             Event::Failed { part, cause, log, .. } => {
@@ -246,7 +279,7 @@ impl StageRun {
 
     /// A second attempt at an action replaces the first.
     fn put(&mut self, part: &Option<EvalPart>, key: &str, action: &Canonical, state: ActionState) {
-        let new = ActionRun { part: part.clone(), key: key.to_owned(), action: action.clone(), state };
+        let new = ActionRun { part: part.clone(), key: key.to_owned(), action: action.clone(), state, place: None };
         match self.actions.iter_mut().find(|old| old.part == *part) {
             Some(old) => *old = new,
             // Most stages have one action, and a growing list would allocate capacity for four.

@@ -2,13 +2,13 @@
 
 use super::inputs::{self, InputStamp};
 use crate::action::{Action, Candidate, Record};
-use crate::executor;
-use crate::schedule::KeyedAction;
+use crate::executor::{self, slurm};
+use crate::schedule::{KeyedAction, Request};
 use anyhow::{Context, Result, bail, ensure};
 use cache::{Content, Store};
 use files::Beneath;
 use serde_json::Value;
-use stages::io::{Host, StageResult};
+use stages::io::{Handover, Host, StageResult};
 use stages::work;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -24,6 +24,8 @@ const LAST_BREATH: Duration = Duration::from_secs(3);
 pub struct Attempt {
     pub number: u32,
     pub directory: PathBuf,
+    /// The directory that the worker has: that of the attempt, or that of a start on a node.
+    pub worked_in: PathBuf,
     /// The directory below which its inputs lie.
     pub of_inputs: PathBuf,
     /// Whether it continues from a checkpoint of an earlier attempt.
@@ -36,16 +38,28 @@ pub struct Attempt {
 
 impl Attempt {
     pub fn at(directory: PathBuf, number: u32) -> Attempt {
-        let of_inputs = directory.clone();
-        Attempt { number, directory, of_inputs, is_resumed: false, nonce: String::new(), stamps: Vec::new() }
+        let (of_inputs, worked_in) = (directory.clone(), directory.clone());
+        Attempt { number, directory, worked_in, of_inputs, is_resumed: false, nonce: String::new(), stamps: Vec::new() }
     }
 
+    /// The log that people are shown, and that is kept: that of a start on a node may still be written to.
     pub fn log(&self) -> PathBuf {
         self.directory.join(work::LOG)
     }
 
     pub fn curve(&self) -> PathBuf {
-        self.directory.join(work::CURVE)
+        self.worked_in.join(work::CURVE)
+    }
+
+    /// Takes the work of a start on a node for that of the attempt. Its inputs are other names of the same files, so they
+    /// are read once more in the end.
+    pub fn take_start(&mut self, start: PathBuf, request: &Request) -> Result<()> {
+        let action = Action::read(&request.action.action)?;
+        let kind = stages::kinds::kind_or_part(&action.kind);
+        self.of_inputs = work::of_inputs(&start, kind.is_some_and(|kind| kind.takes_any_port));
+        self.stamps.clear();
+        self.worked_in = start;
+        Ok(())
     }
 }
 
@@ -59,6 +73,14 @@ pub fn directory_of(root: &Path, key: &str) -> PathBuf {
     directory(root).join(key)
 }
 
+/// Where the worker of an attempt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Here,
+    /// On a node of a cluster, which makes a directory of its own from what it is given.
+    OnNode,
+}
+
 /// Makes a directory in which a worker can start. `outside` has the paths of inputs that may not be in the store yet.
 pub fn prepare(
     root: &Path,
@@ -66,6 +88,7 @@ pub fn prepare(
     keyed: &KeyedAction,
     host: Host,
     outside: &BTreeMap<PathBuf, Content>,
+    place: Place,
 ) -> Result<Attempt> {
     let action = Action::read(&keyed.action)?;
     let of_key = directory_of(root, &keyed.key.to_string());
@@ -73,11 +96,15 @@ pub fn prepare(
     [&directory(root), &of_key].into_iter().try_for_each(|made| own_directory(made, is_shared))?;
     let earlier = attempts(&of_key)?;
     let mut attempt = create(&of_key, earlier.last().map_or(1, |last| last.number + 1))?;
-    write(&attempt.directory.join(work::ACTION), keyed.action.text().as_bytes())?;
-    write(&attempt.directory.join(work::HOST), &serde_json::to_vec(&host).context("write host.json")?)?;
+    if place == Place::OnNode {
+        attempt.worked_in = attempt.directory.join(work::GIVEN);
+        own_directory(&attempt.worked_in, is_shared)?;
+    }
+    write(&attempt.worked_in.join(work::ACTION), keyed.action.text().as_bytes())?;
+    write(&attempt.worked_in.join(work::HOST), &serde_json::to_vec(&host).context("write host.json")?)?;
     let kind = stages::kinds::kind_or_part(&action.kind);
-    let of_inputs = work::of_inputs(&attempt.directory, kind.is_some_and(|kind| kind.takes_any_port));
-    if of_inputs != attempt.directory {
+    let of_inputs = work::of_inputs(&attempt.worked_in, kind.is_some_and(|kind| kind.takes_any_port));
+    if of_inputs != attempt.worked_in {
         own_directory(&of_inputs, true)?;
         write(&of_inputs.join(work::ACTION), keyed.action.text().as_bytes())?;
     }
@@ -153,8 +180,8 @@ fn adopt_resume(earlier: &[Attempt], attempt: &Attempt) -> Result<bool> {
         if executor::lives(&old.directory) {
             continue;
         }
-        let Some((resume, place, with)) = checkpoint(old)? else { continue };
-        let (from, to) = (old.directory.join(place), attempt.directory.join(place));
+        let Some(FoundCheckpoint { resume, directory: found, place, with }) = checkpoint(old)? else { continue };
+        let (from, to) = (found.join(place), attempt.worked_in.join(place));
         // Another run may have taken it first.
         if move_to(&resume, &to.join(work::CHECKPOINT))? {
             for made in with {
@@ -166,16 +193,52 @@ fn adopt_resume(earlier: &[Attempt], attempt: &Attempt) -> Result<bool> {
     Ok(false)
 }
 
-/// The checkpoint in an attempt, the directory of the attempt where it belongs, and what goes with it: the candidates that
-/// it counts as delivered, and the curve so far. A kill in between leaves it without them; the stage then starts over (see
+/// A checkpoint in a directory of an attempt, where in it that belongs, and what goes with it: the candidates that it counts
+/// as delivered, and the curve so far. A kill in between leaves it without them; the stage then starts over (see
 /// `Io::resume_from`).
-fn checkpoint(attempt: &Attempt) -> Result<Option<(PathBuf, &'static str, &'static [&'static str])>> {
-    let look = || format!("look for a checkpoint in {}", attempt.directory.display());
-    if let Some(of_stage) = work::checkpoint(&attempt.directory).with_context(look)? {
-        return Ok(Some((of_stage, "", &[work::CANDIDATES, work::TABLES, work::CURVE])));
+struct FoundCheckpoint {
+    resume: PathBuf,
+    directory: PathBuf,
+    place: &'static str,
+    with: &'static [&'static str],
+}
+
+/// The checkpoint of an attempt: that of its last start on a node which has one, else its own.
+fn checkpoint(attempt: &Attempt) -> Result<Option<FoundCheckpoint>> {
+    let starts = slurm::book::starts(&attempt.directory).into_iter().map(|(start, _)| start);
+    for directory in starts.chain([attempt.directory.join(work::GIVEN), attempt.directory.clone()]) {
+        let look = || format!("look for a checkpoint in {}", directory.display());
+        if let Some(resume) = work::checkpoint(&directory).with_context(look)? {
+            let with = &[work::CANDIDATES, work::TABLES, work::CURVE];
+            return Ok(Some(FoundCheckpoint { resume, directory, place: "", with }));
+        }
+        if let Some(resume) = work::command_checkpoint(&directory).with_context(look)? {
+            return Ok(Some(FoundCheckpoint { resume, directory, place: work::COMMAND, with: &[work::CURVE] }));
+        }
     }
-    let of_command = work::command_checkpoint(&attempt.directory).with_context(look)?;
-    Ok(of_command.map(|of_command| (of_command, work::COMMAND, &[work::CURVE][..])))
+    Ok(None)
+}
+
+/// Whether a next attempt would go on from what this one kept.
+pub fn has_checkpoint(attempt: &Attempt) -> bool {
+    checkpoint(attempt).is_ok_and(|found| found.is_some())
+}
+
+/// The attempt at an action that a cluster may still work at, and what its worker alone was told.
+pub fn left(of_key: &Path, executor: &str) -> Result<Option<(Attempt, String)>> {
+    for mut attempt in attempts(of_key)?.into_iter().rev() {
+        let book = slurm::book::read(&attempt.directory).filter(|_| slurm::book::lives(&attempt.directory));
+        if book.is_some_and(|book| book.executor == executor) {
+            let path = attempt.directory.join(slurm::book::HANDOVER);
+            let Some(word) = files::found(files::text(&path, MOST)).context("read the handover of a job")? else {
+                continue;
+            };
+            let handover = Handover::read(&word).with_context(|| format!("read {}", path.display()))?;
+            attempt.nonce = handover.nonce;
+            return Ok(Some((attempt, word)));
+        }
+    }
+    Ok(None)
 }
 
 /// Moves what is there; false if nothing is.
@@ -199,7 +262,7 @@ const MOST: u64 = 256 << 20;
 /// The outcome that the worker wrote, its last output. One without its nonce was written by something else: there is none
 /// then.
 pub fn outcome(attempt: &Attempt) -> Result<Option<StageResult>> {
-    let path = attempt.directory.join(work::OUTCOME);
+    let path = attempt.worked_in.join(work::OUTCOME);
     let read = || format!("read {}", path.display());
     let text = match files::read(&path, MOST) {
         Err(error) if files::is_not_a_file(&error) => None,
@@ -220,16 +283,16 @@ pub fn outcome(attempt: &Attempt) -> Result<Option<StageResult>> {
 pub fn collect(store: &Store, attempt: &Attempt, outcome: StageResult) -> Result<(Record, BTreeMap<String, Value>)> {
     let mut candidates = Vec::new();
     for candidate in outcome.candidates {
-        let made = work::candidate(&attempt.directory, candidate.step);
-        let content = match is_inside(&attempt.directory, &made)? {
+        let made = work::candidate(&attempt.worked_in, candidate.step);
+        let content = match is_inside(&attempt.worked_in, &made)? {
             true => store.adopt(&made)?,
             false => bail!("find {}: it is not there", made.display()),
         };
-        let tables = tables(store, &attempt.directory, &work::tables(&attempt.directory, candidate.step))?;
+        let tables = tables(store, &attempt.worked_in, &work::tables(&attempt.worked_in, candidate.step))?;
         candidates.push(Candidate { step: candidate.step, content, metrics: candidate.metrics, tables });
     }
     if candidates.is_empty() {
-        bail!("read {}: it names no candidate", attempt.directory.join(work::OUTCOME).display());
+        bail!("read {}: it names no candidate", attempt.worked_in.join(work::OUTCOME).display());
     }
     Ok((Record { candidates }, outcome.telemetry))
 }
@@ -284,7 +347,7 @@ mod tests {
     }
 
     fn attempt_at(place: &Place, action: &KeyedAction, outside: &BTreeMap<PathBuf, Content>) -> Result<Attempt> {
-        prepare(place.root.path(), &place.store, action, Host::default(), outside)
+        prepare(place.root.path(), &place.store, action, Host::default(), outside, super::Place::Here)
     }
 
     #[test]

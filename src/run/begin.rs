@@ -1,13 +1,14 @@
 //! Begins actions once resources are free, no other run is doing the action, and its inputs are placed.
 
+use super::attempt::Place;
 use super::session::Session;
 use super::slots::{self, Demand, Share};
-use super::{RESTARTS, Run, Task, Work, attempt, gpus, now, space};
+use super::{Run, Task, Work, attempt, gpus, now, space};
 use crate::cause::{Cause, SkipReason};
 use crate::event::Event;
 use crate::executor::Job;
 use crate::failure::Failure;
-use crate::plan::Stage;
+use crate::plan::{Resources, Stage};
 use crate::schedule::{News, Request};
 use anyhow::{Context, Result};
 use cache::{ClaimResult, Damage, Hold, Owner, Store, is_interruption};
@@ -15,7 +16,7 @@ use stages::io::{DeviceChoice, Handover, Host};
 use stages::kinds;
 use stages::stage::Kind;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -28,6 +29,14 @@ enum Start {
     Elsewhere(Box<Work>),
     Failed(Failure),
     Lost,
+}
+
+/// Where an action can begin now.
+enum Room {
+    Here(Share),
+    /// On a cluster, which has resources of its own.
+    Elsewhere,
+    None,
 }
 
 impl Run<'_> {
@@ -45,28 +54,31 @@ impl Run<'_> {
             news.extend(left.map(|work| News::LeftOut { key: work.request.action.key, because: because.clone() }));
         }
         let mut waiting = Vec::new();
-        while self.slots.has_job() && !self.is_content_lost {
+        let may_be_elsewhere = self.plan.stages.iter().any(|stage| stage.executor.is_some());
+        while (self.slots.has_job() || may_be_elsewhere) && !self.is_content_lost {
             let Some(work) = self.pending.pop_front() else { break };
-            let wanted = match self.demand(&work.request) {
-                Ok(wanted) => wanted,
+            let Some(work) = self.fetches_inputs(work) else { continue };
+            let share = match self.room(&work.request) {
+                Ok(Room::Here(share)) => Some(share),
+                Ok(Room::Elsewhere) => None,
+                Ok(Room::None) => {
+                    waiting.push(work);
+                    continue;
+                }
                 Err(cause) => {
                     news.push(self.fail(&work.request, cause)?);
                     continue;
                 }
             };
-            let Some(share) = self.slots.take(wanted) else {
-                waiting.push(work);
-                continue;
-            };
             let request = work.request.clone();
-            match self.begin(work, &share)? {
+            match self.begin(work, share.as_ref())? {
                 Start::Running => continue,
                 Start::Found(found) => news.push(found),
                 Start::Elsewhere(work) => waiting.push(*work),
                 Start::Failed(cause) => news.push(self.fail(&request, cause)?),
                 Start::Lost => self.is_content_lost = true,
             }
-            self.slots.give_back(share);
+            self.give_back(share);
         }
         if self.is_content_lost {
             self.pending.clear();
@@ -85,12 +97,25 @@ impl Run<'_> {
         Ok(News::Failed { key, cause })
     }
 
+    /// Finds room for an action, and takes what it is to have of this machine.
+    fn room(&mut self, request: &Request) -> Result<Room, Failure> {
+        let stage = &self.plan.stages[request.limits_of];
+        if let Some(cluster) = self.session.as_mut().and_then(|session| session.cluster(stage)) {
+            return Ok(if cluster.executor.has_room() { Room::Elsewhere } else { Room::None });
+        }
+        if !self.slots.has_job() {
+            return Ok(Room::None);
+        }
+        let wanted = self.demand(request)?;
+        Ok(self.slots.take(wanted).map_or(Room::None, Room::Here))
+    }
+
     /// The resources that an action is to have. Where they depend on the devices of this machine, these are found out.
     fn demand(&mut self, request: &Request) -> Result<Demand, Failure> {
         let Some(Session { execution, .. }) = &self.session else { return Ok(Demand::default()) };
         let stage = &self.plan.stages[request.limits_of];
         // A stage may have actions that compute and others that do not.
-        let kind = request.part.as_ref().and_then(|part| kinds::kind_or_part(&part.kind)).unwrap_or(stage.kind);
+        let kind = self.kind(request);
         let computes = kind.computes && !is_all_asked(stage, kind);
         let may_compute = computes && execution.device != DeviceChoice::Cpu;
         if self.devices.is_none() && (may_compute || stage.resources.gpu > Some(0)) {
@@ -106,7 +131,8 @@ impl Run<'_> {
         };
         let computes = computes && *device != DeviceChoice::Cpu;
         let gpus = stage.resources.gpu.unwrap_or(u64::from(computes));
-        let demand = Demand { gpus, computes: computes && gpus > 0, memory: stage.resources.memory };
+        let Resources { cpu, memory, .. } = stage.resources;
+        let demand = Demand { gpus, computes: computes && gpus > 0, cpu: cpu.unwrap_or(0), memory };
         match slots::choose(there, demand) {
             Some(_) => Ok(demand),
             None if stage.resources.gpu.is_none() => Err(format!(
@@ -144,7 +170,7 @@ impl Run<'_> {
     }
 
     /// Starts an attempt. A fault of this machine (no space, no permission) fails the stage, not the run.
-    fn begin(&mut self, mut work: Work, share: &Share) -> Result<Start> {
+    fn begin(&mut self, mut work: Work, share: Option<&Share>) -> Result<Start> {
         let Some(Session { worker, execution, .. }) = self.session.as_ref() else {
             return Ok(Start::Failed("nothing is executed by a look".to_owned().into()));
         };
@@ -153,7 +179,7 @@ impl Run<'_> {
         let limited = &self.plan.stages[request.limits_of];
         let device = match is_all_asked(limited, limited.kind) {
             true => DeviceChoice::Cpu,
-            false => self.device(share, &execution.device),
+            false => share.map_or_else(|| on_node(&execution.device), |share| self.device(share, &execution.device)),
         };
         let key = request.action.key;
         if work.claim.is_none() {
@@ -180,8 +206,15 @@ impl Run<'_> {
         }
         let stage = &self.plan.stages[request.limits_of];
         let shares = shared_by(&work, &device);
+        let computes = self.kind(&request).computes && device != DeviceChoice::Cpu;
+        let of_key = attempt::directory_of(&self.work_root(stage), &key.to_string());
+        let left = match share {
+            Some(_) => None,
+            None => attempt::left(&of_key, stage.executor.as_deref().unwrap_or_default())?,
+        };
         // A stage that computes is told its device; a command finds its GPUs in its environment.
-        let gpus = if stage.kind.computes { BTreeMap::new() } else { gpus::variables(&share.gpus) };
+        let gpus =
+            share.filter(|_| !stage.kind.computes).map_or_else(BTreeMap::new, |share| gpus::variables(&share.gpus));
         let host = Host {
             device,
             gpus,
@@ -193,11 +226,16 @@ impl Run<'_> {
             called: request.called.clone(),
             skip_bad_rows: self.plan.skip_bad_rows,
         };
-        let (root, store) = (&self.options.store, self.impatient());
-        let attempt = match attempt::prepare(root, &store, &request.action, host, self.contents) {
+        let (root, store) = (self.work_root(stage), self.impatient());
+        let place = if share.is_some() { Place::Here } else { Place::OnNode };
+        let (is_attached, prepared) = match left {
+            Some((attempt, word)) => (Some(word), Ok(attempt)),
+            None => (None, attempt::prepare(&root, &store, &request.action, host, self.contents, place)),
+        };
+        let attempt = match prepared {
             Ok(attempt) => attempt,
             Err(error) if is_interruption(&error) => return Ok(Start::Elsewhere(Box::new(work))),
-            Err(error) if error.is::<Damage>() && self.restarts < RESTARTS => {
+            Err(error) if error.is::<Damage>() && self.may_start_over() => {
                 tracing::warn!("{error:#}; it is made again");
                 return Ok(Start::Lost);
             }
@@ -214,6 +252,9 @@ impl Run<'_> {
         };
         if attempt.is_resumed {
             why.push(Cause::Resumed);
+        }
+        if is_attached.is_some() {
+            why.push(Cause::Other("the job of the run before goes on".to_owned()));
         }
         let (name, part) = self.name(&request);
         self.tell(Event::Started {
@@ -232,19 +273,63 @@ impl Run<'_> {
             self.note(&request, remark)?;
         }
         let directory = absolute(&attempt.directory)?;
-        let handover = Handover { nonce: attempt.nonce.clone(), secrets: execution.secrets_of(stage) }.word();
-        let job = Job { directory, command: worker.to_vec(), timeout: stage.timeout, handover, shares };
+        let secrets = execution.secrets_of(stage);
+        let handover = is_attached.clone().unwrap_or_else(|| Handover { nonce: attempt.nonce.clone(), secrets }.word());
+        let title = self.named(&request);
         let session = self.session.as_mut().expect("it was there above");
-        match session.executor.submit(job) {
+        let mut job = Job {
+            directory,
+            command: worker.to_vec(),
+            timeout: stage.timeout,
+            handover,
+            shares,
+            pipeline: self.plan.name.clone(),
+            title,
+            resources: stage.resources,
+            gpus: 0,
+        };
+        let submitted = match session.cluster(stage) {
+            None => session.executor.submit(job),
+            Some(cluster) => {
+                job.gpus = stage.resources.gpu.unwrap_or(u64::from(computes && cluster.has_gpus));
+                match is_attached {
+                    Some(_) => cluster.executor.attach(job),
+                    None => cluster.executor.submit(job),
+                }
+            }
+        };
+        match submitted {
             Ok(id) => {
-                self.running.insert(id, Task { work, attempt, share: share.clone(), started: Instant::now() });
-                if self.remaining > self.running.len() {
+                self.running.insert(id, Task { work, attempt, share: share.cloned(), started: Instant::now() });
+                if share.is_some() && self.remaining > self.running.len() {
                     session.executor.expect(worker);
                 }
                 Ok(Start::Running)
             }
             Err(error) => Ok(Start::Failed(error.into())),
         }
+    }
+
+    /// The kind of an action.
+    fn kind(&self, request: &Request) -> &'static Kind {
+        let of_part = request.part.as_ref().and_then(|part| kinds::kind_or_part(&part.kind));
+        of_part.unwrap_or(self.plan.stages[request.limits_of].kind)
+    }
+
+    /// The directory that holds the work of a stage: `.pipeline`, or that of a cluster whose nodes do not see it.
+    fn work_root(&self, stage: &Stage) -> PathBuf {
+        let of_cluster =
+            stage.executor.as_ref().and_then(|name| self.plan.settings.executors.get(name)?.work_dir.clone());
+        of_cluster.unwrap_or_else(|| self.options.store.clone())
+    }
+}
+
+/// The device that work on a node asks for: what one machine numbers or names, another has not.
+fn on_node(choice: &DeviceChoice) -> DeviceChoice {
+    match choice {
+        DeviceChoice::Cpu => DeviceChoice::Cpu,
+        DeviceChoice::Wgpu => DeviceChoice::Wgpu,
+        DeviceChoice::Auto | DeviceChoice::Adapter(_) | DeviceChoice::Named(_) => DeviceChoice::Auto,
     }
 }
 

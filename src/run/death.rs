@@ -21,7 +21,7 @@ const MOST: u64 = 1 << 20;
 
 /// The death of the worker of an attempt that has no outcome.
 pub fn death(attempt: &Attempt, exit: Exit) -> Death {
-    let directory = &attempt.directory;
+    let directory = &attempt.worked_in;
     // What cannot be read says nothing: the end of the worker is told without it.
     let error = files::text(&directory.join(work::ERROR), MOST).ok().filter(|error| !error.trim().is_empty());
     let cause = match (exit, error) {

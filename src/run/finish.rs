@@ -3,11 +3,11 @@
 use super::attempt::{self, Attempt};
 use super::begin::absolute;
 use super::death::death;
-use super::{Run, Task, Work, inputs, now, scrub, space};
+use super::{Run, Share, Task, Work, inputs, now, scrub, space};
 use crate::action::Record;
 use crate::event::Event;
-use crate::executor::Update;
-use crate::failure::{Death, DeathCause, Exit, Failure};
+use crate::executor::{self, Update};
+use crate::failure::{Death, DeathCause, Exit, Failure, Loss};
 use crate::schedule::{News, Request};
 use anyhow::{Result, bail};
 use cache::{Commit, Digest};
@@ -15,12 +15,9 @@ use serde_json::{Value, json};
 use stages::io::{Progress, REMARKS, StageResult};
 use stages::secret::Secrets;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// The bytes that failed attempts of all actions may keep in total. Stages write checkpoints there, and people may look
-/// at what is left; 20 GiB hold a few of a small model's checkpoints.
-const WORK: u64 = 20 << 30;
 
 /// The number of files that an audit names; more are only counted.
 const NAMED: usize = 5;
@@ -47,10 +44,42 @@ impl Run<'_> {
                 Some(task) => self.ended(task, exit),
                 None => Ok(None),
             },
+            Update::Gone { job, worked_in, end } => match self.running.remove(&job) {
+                Some(task) => self.gone(task, worked_in, end),
+                None => Ok(None),
+            },
+            Update::Placed(id, placement) => {
+                if let Some(request) = self.running.get(&id).map(|task| task.work.request.clone()) {
+                    self.placed(&request, placement)?;
+                }
+                Ok(None)
+            }
+            Update::Noted(id, message) => {
+                if let Some(request) = self.running.get(&id).map(|task| task.work.request.clone()) {
+                    self.note(&request, message)?;
+                }
+                Ok(None)
+            }
+            Update::Left(id) => {
+                self.running.remove(&id);
+                Ok(None)
+            }
             Update::EndedAfterOthers(id, exit) => match self.running.remove(&id) {
                 Some(task) => self.ended_after_others(task, exit),
                 None => Ok(None),
             },
+        }
+    }
+
+    /// Ends an attempt that a cluster worked at. What was said of it counts only where there is no outcome.
+    fn gone(&mut self, mut task: Task, worked_in: Option<PathBuf>, end: Result<Exit, Loss>) -> Result<Option<News>> {
+        if let Some(worked_in) = worked_in {
+            task.attempt.take_start(worked_in, &task.work.request)?;
+        }
+        match end {
+            Err(loss) if !matches!(attempt::outcome(&task.attempt), Ok(Some(_))) => self.lost(task, loss),
+            Err(_) => self.ended(task, Exit::Code(0)),
+            Ok(exit) => self.ended(task, exit),
         }
     }
 
@@ -63,7 +92,7 @@ impl Run<'_> {
         if !has_died || self.is_stopping || !matches!(attempt::outcome(&task.attempt), Ok(None)) {
             return self.ended(task, exit);
         }
-        self.slots.give_back(task.share);
+        self.give_back(task.share);
         let log = absolute(&task.attempt.log())?;
         let note = format!(
             "tried once more by a worker of its own, since the one before had done other measurements ({}): {cause}",
@@ -78,16 +107,17 @@ impl Run<'_> {
     fn ended(&mut self, task: Task, exit: Exit) -> Result<Option<News>> {
         let seconds = task.started.elapsed().as_secs_f64();
         let limits = &self.plan.stages[task.work.request.limits_of];
-        self.slots.give_back(task.share.clone());
+        self.give_back(task.share.clone());
         let (stage, part) = self.name(&task.work.request);
         let key = task.work.request.action.key;
-        let scrubbed = scrub::scrub(&task.attempt.directory, &self.secrets(&task.work.request));
+        let scrubbed = scrub::scrub(&task.attempt, &self.secrets(&task.work.request));
         let outcome = scrubbed.and_then(|()| attempt::outcome(&task.attempt));
         if matches!(outcome, Ok(None)) && self.is_stopping {
             // It was asked to stop: neither finished nor failed.
             return Ok(None);
         }
         if let Ok(Some(StageResult { waits: Some(shortfall), .. })) = outcome {
+            executor::close(&task.attempt.directory)?;
             space::shed_all(self.store, &task.attempt);
             return Ok(Some(News::Waits { key, shortfall }));
         }
@@ -105,6 +135,8 @@ impl Run<'_> {
                 Err(Failure::Died(Box::new(death(&task.attempt, exit))))
             }
         };
+        // Only now nobody needs to attach to it.
+        executor::close(&task.attempt.directory)?;
         match result {
             Ok(AttemptResult { news, device, notes }) => {
                 space::shed_all(self.store, &task.attempt);
@@ -115,7 +147,7 @@ impl Run<'_> {
                 Ok(Some(news))
             }
             Err(cause) => {
-                space::prune(&self.options.store, self.store, WORK, &task.attempt);
+                space::prune(&self.options.store, self.store, space::WORK, &task.attempt);
                 let log = absolute(&task.attempt.log())?.display().to_string();
                 self.tell(Event::Failed { stage, part, key: key.to_string(), cause: cause.clone(), log })?;
                 let mut work = task.work;
@@ -129,6 +161,10 @@ impl Run<'_> {
                 Ok(None)
             }
         }
+    }
+
+    pub fn give_back(&mut self, share: Option<Share>) {
+        share.into_iter().for_each(|share| self.slots.give_back(share));
     }
 
     /// The secrets of a stage. Where one cannot be had, the worker refuses to work.
@@ -162,13 +198,16 @@ impl Run<'_> {
         let curve = attempt::keep(self.store, &task.attempt.curve())?;
         let telemetry = json!({
             "at": now(), "seconds": seconds, "attempt": task.attempt.number, "worker": worker,
-            "program": env!("CARGO_PKG_VERSION"),
+            "program": env!("CARGO_PKG_VERSION"), "host": cache::host(),
             "log": log, "curve": curve,
         });
         let mut stored = record.to_store(telemetry, log.into_iter().chain(curve).collect())?;
         let is_forced = self.selection.is_forced(request.stage);
         self.forced.insert(*key);
-        match self.store.commit(key, &stored)? {
+        self.owe(key);
+        let committed = self.store.commit(key, &stored)?;
+        self.push(*key, Some(request.clone()));
+        match committed {
             Commit::Different => {
                 let count = self.store.variants(key);
                 notes.push(format!(
@@ -192,7 +231,7 @@ impl Run<'_> {
 }
 
 /// The time after a pause; one that is beyond the clock's comes in a year.
-fn after(pause: Duration) -> Instant {
+pub fn after(pause: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     let now = Instant::now();
     now.checked_add(pause).unwrap_or(now + YEAR)

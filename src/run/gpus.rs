@@ -154,6 +154,15 @@ fn list(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// The variables of a node that say which GPUs a job there has.
+pub fn of_node() -> BTreeMap<String, String> {
+    let visible: BTreeMap<String, String> =
+        VISIBLE.iter().filter_map(|name| Some(((*name).to_owned(), inherited(name)?))).collect();
+    let [order, by_bus] = ORDER;
+    let order = (!visible.is_empty()).then(|| (order.to_owned(), by_bus.to_owned()));
+    visible.into_iter().chain(order).collect()
+}
+
 /// The variables that tell a command which GPUs are its own. Inherited ones restrict this program, and are mapped through.
 pub fn variables(own: &[Gpu]) -> BTreeMap<String, String> {
     variables_with(own, &inherited)

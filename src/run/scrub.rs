@@ -1,5 +1,6 @@
 //! Secrets in what an attempt leaves behind, whoever wrote it: they are gone before anything of it is kept or quoted.
 
+use super::attempt::Attempt;
 use anyhow::{Context, Result};
 use stages::secret::Secrets;
 use stages::work;
@@ -9,12 +10,19 @@ use std::path::Path;
 
 /// Puts `***` in the place of every secret in the files of an attempt: its books, and what its command left. Inputs are
 /// none of its making, and candidates were searched by the worker, which hands over none with a secret.
-pub fn scrub(attempt: &Path, secrets: &Secrets) -> Result<()> {
+pub fn scrub(attempt: &Attempt, secrets: &Secrets) -> Result<()> {
     if secrets.is_empty() {
         return Ok(());
     }
-    below(attempt, &[work::INPUTS, work::CANDIDATES, work::COMMAND], secrets)?;
-    below(&attempt.join(work::COMMAND), &[work::INPUTS], secrets)
+    let starts =
+        files::found(fs::read_dir(attempt.directory.join(work::STARTS))).context("search starts for secrets")?;
+    let starts = starts.into_iter().flatten().filter_map(|start| Some(start.ok()?.path()));
+    for directory in [attempt.directory.clone()].into_iter().chain(starts) {
+        let left_out = [work::INPUTS, work::CANDIDATES, work::COMMAND, work::GIVEN, work::STARTS];
+        below(&directory, &left_out, secrets)?;
+        below(&directory.join(work::COMMAND), &[work::INPUTS], secrets)?;
+    }
+    Ok(())
 }
 
 fn below(directory: &Path, left_out: &[&str], secrets: &Secrets) -> Result<()> {
@@ -85,7 +93,7 @@ mod tests {
         write("command/in/data", "hidden");
         write("out/0/model", "plain");
         std::os::unix::fs::symlink("https://hidden@host", home.path().join("command/link")).unwrap();
-        scrub(home.path(), &secrets).unwrap();
+        scrub(&Attempt::at(home.path().to_owned(), 1), &secrets).unwrap();
         let read = |name: &str| fs::read_to_string(home.path().join(name)).unwrap();
         assert_eq!(read("log.txt"), "a *** line\n");
         assert_eq!(read("command/.home/.netrc"), "password ***");

@@ -5,6 +5,7 @@ use crate::plan::{Plan, Resources};
 
 pub struct Slots {
     jobs: usize,
+    cpu: u64,
     memory: u64,
     /// Those that no running stage has, in the order in which they are handed out.
     gpus: Vec<Gpu>,
@@ -16,6 +17,8 @@ pub struct Demand {
     pub gpus: u64,
     /// One of the GPUs must be one on which stages compute through wgpu.
     pub computes: bool,
+    /// Cores.
+    pub cpu: u64,
     pub memory: u64,
 }
 
@@ -24,18 +27,20 @@ pub struct Demand {
 pub struct Share {
     /// The one it computes on comes first.
     pub gpus: Vec<Gpu>,
+    cpu: u64,
     memory: u64,
 }
 
 impl Slots {
     /// Without GPUs: they are counted when a stage needs one.
-    pub fn new(jobs: usize, memory: u64) -> Slots {
-        Slots { jobs: jobs.max(1), memory, gpus: Vec::new() }
+    pub fn new(jobs: usize, capacity: Resources) -> Slots {
+        let cpu = capacity.cpu.unwrap_or(u64::MAX);
+        Slots { jobs: jobs.max(1), cpu, memory: capacity.memory, gpus: Vec::new() }
     }
 
     /// No resources, for a look, which begins nothing.
     pub fn none() -> Slots {
-        Slots { jobs: 0, memory: 0, gpus: Vec::new() }
+        Slots { jobs: 0, cpu: 0, memory: 0, gpus: Vec::new() }
     }
 
     /// Adds GPUs that were counted.
@@ -49,19 +54,21 @@ impl Slots {
 
     /// Takes resources; `None`, and nothing is taken, if they are not free.
     pub fn take(&mut self, wanted: Demand) -> Option<Share> {
-        if !self.has_job() || wanted.memory > self.memory {
+        if !self.has_job() || wanted.memory > self.memory || wanted.cpu > self.cpu {
             return None;
         }
         let gpus = choose(&self.gpus, wanted)?;
         self.gpus.retain(|gpu| !gpus.contains(gpu));
         self.jobs -= 1;
         self.memory -= wanted.memory;
-        Some(Share { gpus, memory: wanted.memory })
+        self.cpu -= wanted.cpu;
+        Some(Share { gpus, cpu: wanted.cpu, memory: wanted.memory })
     }
 
     pub fn give_back(&mut self, taken: Share) {
         self.jobs += 1;
         self.memory += taken.memory;
+        self.cpu += taken.cpu;
         self.gpus.extend(taken.gpus);
         // One stage after the other gets the same GPU.
         self.gpus.sort_by_key(|gpu| gpu.place);
@@ -88,7 +95,18 @@ pub fn choose(there: &[Gpu], wanted: Demand) -> Option<Vec<Gpu>> {
 pub fn too_large(plan: &Plan, capacity: Resources) -> Option<String> {
     let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / (1_u64 << 30) as f64);
     plan.stages.iter().find_map(|stage| {
-        let Resources { gpu, memory } = stage.resources;
+        if stage.executor.is_some() {
+            return None;
+        }
+        let Resources { gpu, cpu, memory, .. } = stage.resources;
+        if let (Some(asked), Some(there)) = (cpu, capacity.cpu)
+            && asked > there
+        {
+            let name = &stage.name;
+            return Some(format!(
+                "`{name}` asks for cpu: {asked}, and there are {there} cores; `--resources cpu={asked}` says that there are more"
+            ));
+        }
         if let (Some(asked), Some(there)) = (gpu, capacity.gpu)
             && asked > there
         {
@@ -111,12 +129,14 @@ pub fn too_many(stage: &str, asked: u64, there: u64) -> String {
 
 /// Whether a stage asks for several GPUs, so that they must be counted before anything begins.
 pub fn asks_for_several(plan: &Plan) -> bool {
-    plan.stages.iter().any(|stage| stage.resources.gpu > Some(1))
+    plan.stages.iter().any(|stage| stage.executor.is_none() && stage.resources.gpu > Some(1))
 }
 
-/// The GPUs that are found, and the memory of this machine; unbounded if the system does not report its memory.
+/// The GPUs that are found, the cores that this process may use, and the memory of this machine; unbounded if the system
+/// does not report them.
 pub fn of_this_machine() -> Resources {
-    Resources { gpu: None, memory: memory("MemTotal").unwrap_or(u64::MAX) }
+    let cpu = std::thread::available_parallelism().ok().map(|cores| cores.get() as u64);
+    Resources { gpu: None, cpu, memory: memory("MemTotal").unwrap_or(u64::MAX), time: None }
 }
 
 /// The bytes that the system reports under this name; `None` if it does not.
@@ -138,7 +158,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_takes_nothing() {
         let gpu = |gpus| Demand { gpus, ..Demand::default() };
-        let mut slots = Slots::new(2, 8);
+        let mut slots = Slots::new(2, Resources { memory: 8, ..Resources::default() });
         slots.add(&Gpu::numbered(&[0, 1], false));
         let first = slots.take(gpu(1)).unwrap();
         assert_eq!(slots.take(gpu(2)), None);
@@ -154,9 +174,9 @@ mod tests {
 
     #[test]
     fn who_computes_through_wgpu_gets_a_gpu_that_wgpu_sees_and_others_leave_it_to_them() {
-        let mut slots = Slots::new(9, 0);
+        let mut slots = Slots::new(9, Resources::default());
         slots.add(&[Gpu::numbered(&[3], true), Gpu::numbered(&[0], false)].concat());
-        let trains = Demand { gpus: 1, computes: true, memory: 0 };
+        let trains = Demand { gpus: 1, computes: true, ..Demand::default() };
         let command = Demand { computes: false, ..trains };
         let taken = slots.take(command);
         assert_eq!(numbers(taken.as_ref()), [0]);

@@ -12,6 +12,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
+/// The bytes that failed attempts of all actions may keep in total. Stages write checkpoints there, and people may look
+/// at what is left; 20 GiB hold a few of a small model's checkpoints.
+pub const WORK: u64 = 20 << 30;
+
 /// The number of earlier attempts at an action that keep their log, curves and action.
 const KEPT: usize = 9;
 

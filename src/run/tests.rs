@@ -43,7 +43,7 @@ struct Place {
 }
 
 fn place() -> Place {
-    let capacity = Resources { gpu: Some(1), memory: 8 };
+    let capacity = Resources { gpu: Some(1), memory: 8, ..Resources::default() };
     let (executor, device) = (EXECUTORS[0], DeviceChoice::Cpu);
     let execution = ExecutionOptions {
         executor,
@@ -54,6 +54,7 @@ fn place() -> Place {
         keeps_going: false,
         secrets: BTreeMap::new(),
         disowns: None,
+        clusters: BTreeMap::new(),
     };
     Place { directory: tempfile::tempdir().unwrap(), execution, asked: Filter::default() }
 }
@@ -83,6 +84,7 @@ impl Place {
             looks: None,
             labels: self.path().join("toy.labels"),
             foretells: false,
+            remote: None,
         }
     }
 
@@ -93,7 +95,7 @@ impl Place {
         let mut lines = Vec::new();
         let selection = select(&plan, &self.asked).unwrap();
         let contents = inputs::identify(&plan, &selection, &store).unwrap();
-        let session = Session::open(&options.store, &plan.name, &worker, &self.execution).unwrap();
+        let session = Session::open(&options.store, &plan, &worker, &self.execution).unwrap();
         let mut sink = |event: &Event| {
             watch(event);
             lines.extend(line(event));

@@ -11,8 +11,12 @@ use std::time::Duration;
 pub struct Resources {
     /// `None`: `auto`. All there are, or for a stage one if it computes through wgpu.
     pub gpu: Option<u64>,
+    /// Cores; `None`: they are not counted.
+    pub cpu: Option<u64>,
     /// In bytes.
     pub memory: u64,
+    /// The longest time that a job of a cluster may take; on this machine `timeout` ends a stage.
+    pub time: Option<Duration>,
 }
 
 /// The number of times a failed stage is started again.
@@ -37,7 +41,7 @@ impl Retry {
 
 /// The word for a number of GPUs that follows from what there is.
 pub const AUTO: &str = "auto";
-pub const RESOURCES: &[&str] = &["gpu", "memory"];
+pub const RESOURCES: &[&str] = &["gpu", "cpu", "memory", "time"];
 pub const RETRY: &[&str] = &["times", "wait"];
 
 pub fn resources(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Resources {
@@ -48,14 +52,16 @@ pub fn resources(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Resources {
         match key.value.as_str() {
             "gpu" if value.value == Value::String(AUTO.to_owned()) => resources.gpu = None,
             "gpu" => resources.gpu = expect::whole_number(value, mistakes),
+            "cpu" => resources.cpu = expect::whole_number(value, mistakes),
             "memory" => resources.memory = memory(value, mistakes),
+            "time" => resources.time = expect::duration(value, mistakes),
             _ => {}
         }
     }
     resources
 }
 
-fn memory(node: &Node, mistakes: &mut Vec<Diagnostic>) -> u64 {
+pub fn memory(node: &Node, mistakes: &mut Vec<Diagnostic>) -> u64 {
     let bytes = match &node.value {
         Value::Int(value) => u64::try_from(*value).ok(),
         Value::String(text) => size(text),
@@ -82,11 +88,12 @@ pub fn size(text: &str) -> Option<u64> {
 pub fn capacity(text: &str, known: Resources) -> Result<Resources, String> {
     let mut capacity = known;
     for part in text.split(',') {
-        let wrong = || format!("`{part}`: expected `gpu=2`, `gpu=auto` or `memory=64G`");
+        let wrong = || format!("`{part}`: expected `gpu=2`, `gpu=auto`, `cpu=8` or `memory=64G`");
         let (name, value) = part.split_once('=').ok_or_else(wrong)?;
         match name.trim() {
             "gpu" if value.trim() == AUTO => capacity.gpu = None,
             "gpu" => capacity.gpu = Some(value.trim().parse().map_err(|_| wrong())?),
+            "cpu" => capacity.cpu = Some(value.trim().parse().map_err(|_| wrong())?),
             "memory" => capacity.memory = size(value.trim()).ok_or_else(wrong)?,
             _ => return Err(wrong()),
         }
@@ -129,9 +136,10 @@ mod tests {
 
     #[test]
     fn a_capacity_says_what_is_other_than_known() {
-        let known = Resources { gpu: Some(1), memory: 1 << 30 };
+        let known = Resources { gpu: Some(1), memory: 1 << 30, ..Resources::default() };
         assert_eq!(capacity("gpu=2", known), Ok(Resources { gpu: Some(2), ..known }));
-        assert_eq!(capacity("memory=8G, gpu=0", known), Ok(Resources { gpu: Some(0), memory: 8 << 30 }));
+        let other = Resources { gpu: Some(0), cpu: Some(4), memory: 8 << 30, ..known };
+        assert_eq!(capacity("memory=8G, gpu=0,cpu=4", known), Ok(other));
         assert_eq!(capacity("gpu=auto", known), Ok(Resources { gpu: None, ..known }));
         for wrong in ["", "gpu", "gpu=many", "disk=1", "memory=8X"] {
             assert!(capacity(wrong, known).is_err(), "{wrong}");

@@ -17,6 +17,8 @@
 //! <work>/outcome.json  out: written last, by rename; none means that the attempt failed. It holds the nonce that the
 //!                      runner gave the worker, and no command: another one is nobody's word
 //!
+//! <work>/given/, <work>/starts/   of an attempt that nodes of a cluster work at: what each of them begins with, and a work
+//!                      directory for each that did (`src/executor/slurm/book.rs` of the program)
 //! <work>/view/         in an attempt with a sandbox: empty; where the root directory of the command is put together
 //! <work>/command/              the directory in which the command of an `exec` stage runs
 //! <work>/command/action.json   in: a copy
@@ -55,6 +57,11 @@ pub const PARTIAL_CHECKPOINT: &str = "resume.partial";
 /// In a checkpoint: the candidates handed over so far, and the length of the curve.
 pub const CHECKPOINT_STATE: &str = "progress.json";
 
+/// The files with which every start on a node of a cluster begins.
+pub const GIVEN: &str = "given";
+/// The work directories of the starts on nodes.
+pub const STARTS: &str = "starts";
+
 /// The directory of an `exec` command.
 pub const COMMAND: &str = "command";
 /// Where the root directory of a command in a sandbox is put together.
@@ -72,7 +79,8 @@ pub const ITEMS: &str = "items.jsonl";
 pub const RESERVED: [&str; 7] = [ACTION, INPUTS, CHECKPOINT, CURVE, PROGRESS, HOME, TEMPORARY];
 
 /// Directories that take space and are not needed once a result is recorded. Logs, curves and the action stay.
-pub const LARGE: [&str; 7] = [INPUTS, CANDIDATES, TABLES, CHECKPOINT, OLD_CHECKPOINT, PARTIAL_CHECKPOINT, COMMAND];
+pub const LARGE: [&str; 9] =
+    [INPUTS, CANDIDATES, TABLES, CHECKPOINT, OLD_CHECKPOINT, PARTIAL_CHECKPOINT, COMMAND, GIVEN, STARTS];
 
 /// The last complete checkpoint in a work directory. A worker killed between two renames leaves the one before.
 pub fn checkpoint(work: &Path) -> io::Result<Option<PathBuf>> {

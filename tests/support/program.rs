@@ -63,6 +63,8 @@ impl Place {
         {
             command.env_remove(name);
         }
+        // Nothing of the one who runs the tests.
+        command.env("PIPELINE_CONFIG", "/dev/null").env("PIPELINE_CACHE_REMOTE", "");
         command
     }
 

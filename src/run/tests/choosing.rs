@@ -160,7 +160,7 @@ fn a_stage_that_asks_for_more_than_there_is_at_all_is_refused_before_anything_ru
     let refused = |takes: &str| {
         let text =
             format!("name: toy\nstages:\n  big: {{kind: exec, resources: {takes}, with: {{command: [\"true\"]}}}}\n");
-        slots::too_large(&place.plan(&text), Resources { gpu: Some(1), memory: 8 << 30 })
+        slots::too_large(&place.plan(&text), Resources { gpu: Some(1), memory: 8 << 30, ..Resources::default() })
     };
     expect!["`big` asks for gpu: 2, and there is 1; `--resources gpu=2` says that there are more"]
         .assert_eq(&refused("{gpu: 2}").unwrap());
