@@ -11,15 +11,12 @@ use crate::settings;
 use crate::spec;
 use formats::data::OPTIONS;
 use formats::dtype::Dtype;
-use forms::{TEMPLATE, choice, joined, list_of, one_of, templated, whole_number};
+use forms::{Key, TEMPLATE, choice, joined, list_of, mapping, one_of, templated, whole_number};
 use serde_json::{Map, Value, json};
 use stages::kinds::KINDS;
 use stages::stage::{Accepts, Kind, Port};
 
 const NAME: &str = "[A-Za-z_][A-Za-z0-9_]*";
-
-/// A key, its description, and the schema of its value.
-type Key = (&'static str, &'static str, Value);
 
 pub fn schema() -> Value {
     let mut file = mapping(file_keys());
@@ -388,12 +385,6 @@ fn from(kind: &Kind) -> Value {
         ports["allOf"] = either.into();
     }
     templated(ports)
-}
-
-fn mapping(keys: Vec<Key>) -> Value {
-    let described = |(key, doc, value): Key| (key.to_owned(), joined(json!({"description": doc}), value));
-    let properties: Map<String, Value> = keys.into_iter().map(described).collect();
-    json!({"type": "object", "properties": properties, "additionalProperties": false})
 }
 
 #[cfg(test)]

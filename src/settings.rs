@@ -7,7 +7,7 @@ use crate::diagnostic::{Diagnostic, SourceText};
 use crate::spec::expect;
 use crate::spec::node::Value;
 use crate::spec::yaml;
-use cache::RemoteSettings;
+pub use remote::CacheSettings;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -18,12 +18,6 @@ pub const KEYS: &[&str] = &[remote::CACHE];
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
     pub cache: Option<CacheSettings>,
-}
-
-/// Where results are kept beside the store of this machine.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct CacheSettings {
-    pub remote: Option<RemoteSettings>,
 }
 
 impl Settings {

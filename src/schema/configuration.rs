@@ -1,7 +1,7 @@
 //! Schemas of the keys that the user's configuration and a pipeline file share.
 
-use super::forms::{TEMPLATE, joined, one_of, templated};
-use super::{Key, mapping};
+use super::forms::{Key, TEMPLATE, joined, mapping, one_of, templated};
+
 use crate::settings::remote::MODES;
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! Schemas of values that recur. Most values can also be a text with `${…}` in it.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// A pattern for `${…}` in a text, whose value is not known here.
 pub const TEMPLATE: &str = r"\$\{";
@@ -44,4 +44,14 @@ pub fn joined(one: Value, other: Value) -> Value {
         (Value::Object(one), Value::Object(other)) => Value::Object(one.into_iter().chain(other).collect()),
         (_, other) => other,
     }
+}
+
+/// A key, its description, and the schema of its value.
+pub type Key = (&'static str, &'static str, Value);
+
+/// A mapping of these keys and no others.
+pub fn mapping(keys: Vec<Key>) -> Value {
+    let described = |(key, doc, value): Key| (key.to_owned(), joined(json!({"description": doc}), value));
+    let properties: Map<String, Value> = keys.into_iter().map(described).collect();
+    json!({"type": "object", "properties": properties, "additionalProperties": false})
 }
