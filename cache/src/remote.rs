@@ -65,7 +65,7 @@ const LONGEST_ANSWER: u64 = 16 << 20;
 pub struct Remote {
     settings: RemoteSettings,
     objects: Arc<dyn ObjectStore>,
-    /// What lists dead uploads, of a bucket.
+    /// The way to dead uploads, of a bucket.
     bucket: Option<uploads::Bucket>,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
@@ -251,7 +251,7 @@ impl Remote {
             });
             let piece = match piece {
                 // A range of nothing cannot be asked for.
-                Err(failure) if at == 0 && failure.may_be_of_range() && matches!(self.length(path), Ok(Some(0))) => {
+                Err(RemoteFailure::Unreadable) if at == 0 && matches!(self.length(path), Ok(Some(0))) => {
                     return Ok(Some(Reading::Whole));
                 }
                 piece => piece?,
@@ -334,7 +334,7 @@ impl Remote {
 
     /// Remembers that it refuses what is written.
     fn wrote<T>(&self, written: Result<T, RemoteFailure>) -> Result<T, RemoteFailure> {
-        if let Err(failure @ RemoteFailure::Refused(_)) = &written {
+        if let Err(failure @ (RemoteFailure::Refused(_) | RemoteFailure::WrongClock)) = &written {
             self.warn(&format!(
                 "write to it: {failure}; nothing more is pushed (`mode: read-only` where that is meant)"
             ));

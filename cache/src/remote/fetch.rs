@@ -1,4 +1,4 @@
-//! What comes down. Records, lists of files and files get their names in the store once they were checked.
+//! The way down. Records, lists of files and files get their names in the store once they were checked.
 
 use super::{Reading, Remote, RemoteFailure, content_path, record_path};
 use crate::{
@@ -35,7 +35,7 @@ const MOST_FILES: usize = 20_000;
 /// The number of files that are asked about, or that come, at a time.
 const THREADS: usize = 4;
 
-/// What a remote says of a key.
+/// The answer of a remote about a key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     Record(Box<ForeignRecord>),

@@ -4,7 +4,7 @@ use super::{Remote, RemoteFailure, TOP};
 use object_store::{ObjectStoreExt, path::Path as ObjectPath};
 use std::time::SystemTime;
 
-/// What a trial showed.
+/// The findings of a trial.
 #[derive(Debug)]
 pub struct Probe {
     pub lists: Result<(), RemoteFailure>,

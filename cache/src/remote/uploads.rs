@@ -3,6 +3,7 @@
 use super::{Remote, RemoteFailure, RemoteSettings, TOP, credentials::Credentials, http::HttpAgent};
 use crate::inventory::Tally;
 use anyhow::{Context, Result, bail};
+use futures_util::TryStreamExt;
 use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::{HttpRequest, HttpRequestBody};
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use std::{
 };
 use ureq::http::{Method, Request};
 
-/// What lists and gives up uploads, which `object_store` does not.
+/// Lists uploads and gives them up, which `object_store` does not.
 pub struct Bucket {
     agent: HttpAgent,
     credentials: Credentials,
@@ -31,7 +32,7 @@ impl fmt::Debug for Bucket {
 /// The uploads that were given up, or would be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeadUploads {
-    /// Of a directory, with their bytes; a bucket tells no sizes.
+    /// Those that died. A directory tells their bytes, a bucket does not.
     pub old: Tally,
     /// Those that may still go on.
     pub young: u64,
@@ -144,27 +145,13 @@ impl Bucket {
         let answer = self.agent.ask(request.into_parts().0, &[]).map_err(|error| {
             RemoteFailure::of(&object_store::Error::Generic { store: "S3", source: Box::new(error) })
         })?;
-        let status = answer.status();
-        let bytes = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .context("read an answer")?
-            .block_on(object_store::collect_bytes(
-                futures_util::StreamExt::map(answer.into_body().bytes_stream(), |piece| {
-                    piece.map_err(|error| object_store::Error::Generic { store: "S3", source: Box::new(error) })
-                }),
-                None,
-            ))
-            .context("read an answer")?;
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        if !status.is_success() {
-            let source = format!("status code: {} {text}", status.as_u16()).into();
-            let error = match status.as_u16() {
-                401 | 403 => object_store::Error::PermissionDenied { path: String::new(), source },
-                _ => object_store::Error::Generic { store: "S3", source },
-            };
-            return Err(RemoteFailure::of(&error).into());
-        }
-        Ok(text)
+        let pieces = answer
+            .into_body()
+            .bytes_stream()
+            .map_err(|error| object_store::Error::Generic { store: "S3", source: Box::new(error) });
+        let read = tokio::runtime::Builder::new_current_thread().build().context("read an answer")?;
+        let bytes = read.block_on(object_store::collect_bytes(pieces, None)).context("read an answer")?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 
