@@ -10,10 +10,11 @@ use std::fs;
 
 pub fn cancel(asked: &FileArguments) -> Result<u8> {
     let plan = understand(&asked.file, &asked.changes.all(), None)?;
-    let of_clusters = plan.settings.executors.values().filter_map(|settings| settings.work_dir.clone());
+    let store = asked.store.beside(&asked.file);
+    let of_clusters = plan.settings.executors.values().filter_map(|settings| settings.work_dir.as_deref());
     let mut left = Vec::new();
-    for root in [asked.store.beside(&asked.file)].into_iter().chain(of_clusters) {
-        let work = attempt::directory(&root);
+    for work_dir in [None].into_iter().chain(of_clusters.map(Some)) {
+        let work = attempt::directory(&attempt::root(&store, work_dir)?);
         let of_keys = files::found(fs::read_dir(&work)).with_context(|| format!("read {}", work.display()))?;
         for of_key in of_keys.into_iter().flatten() {
             let of_key = of_key.with_context(|| format!("read {}", work.display()))?.path();

@@ -3,12 +3,13 @@
 
 use super::options::StoreArgument;
 use super::refusal::refused;
-use super::{find, store, terminal};
+use super::{configuration, find, store, terminal};
 use crate::progress;
 use crate::report::format;
 use crate::report::sheet::{Sheet, plain};
 use crate::retention::{self, Reason, Retention, RunChoice};
-use crate::run::space;
+use crate::run::{attempt, space};
+use crate::settings::Settings;
 use crate::spec::limits;
 use anyhow::{Context, Result};
 use cache::{Policy, Store, Tally};
@@ -42,7 +43,13 @@ pub fn gc(asked: &GcRequest, file: Option<&Path>, store: &StoreArgument) -> Resu
     let RunChoice { roots, reasons, others } = retention::choose(&root, &Retention { runs: asked.keep_runs, since })?;
     let policy = Policy { keep_newer_than, max_size };
     let collected = store.collect(&alone, &roots, &policy, asked.dry_run)?;
-    let work = space::sweep(&root, &store, &roots.keys, keep_newer_than, asked.dry_run)?;
+    let mut work = space::sweep(&root, &store, &roots.keys, keep_newer_than, asked.dry_run)?;
+    let executors = configuration::settings(Settings::default())?.executors;
+    for work_dir in executors.values().filter_map(|settings| settings.work_dir.as_deref()) {
+        let root = attempt::root(&root, Some(work_dir))?;
+        let swept = space::sweep(&root, &store, &roots.keys, keep_newer_than, asked.dry_run)?;
+        (work.count, work.bytes) = (work.count + swept.count, work.bytes + swept.bytes);
+    }
     let runs = if asked.runs { forget(&others, asked.dry_run)? } else { Tally::default() };
     store.save_stats();
     drop(alone);

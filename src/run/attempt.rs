@@ -5,7 +5,7 @@ use crate::action::{Action, Candidate, Record};
 use crate::executor::{self, slurm};
 use crate::schedule::{KeyedAction, Request};
 use anyhow::{Context, Result, bail, ensure};
-use cache::{Content, Store};
+use cache::{Content, Digest, Store};
 use files::Beneath;
 use serde_json::Value;
 use stages::io::{Handover, Host, StageResult};
@@ -61,6 +61,16 @@ impl Attempt {
         self.worked_in = start;
         Ok(())
     }
+}
+
+/// The root of the work that is done for a store by a cluster: `.pipeline`, or a directory of its own in the one that the
+/// nodes see, which other stores may use as well.
+pub fn root(store: &Path, work_dir: Option<&Path>) -> Result<PathBuf> {
+    let Some(work_dir) = work_dir else { return Ok(store.to_owned()) };
+    let store = std::path::absolute(store).with_context(|| format!("find {}", store.display()))?;
+    let root = work_dir.join(Digest::of(store.as_os_str().as_encoded_bytes()).short());
+    files::make_directory(&root, false).with_context(|| format!("create {}", root.display()))?;
+    Ok(root)
 }
 
 /// The directory of all attempts at all actions, in `.pipeline`.

@@ -207,7 +207,11 @@ impl Run<'_> {
         let stage = &self.plan.stages[request.limits_of];
         let shares = shared_by(&work, &device);
         let computes = self.kind(&request).computes && device != DeviceChoice::Cpu;
-        let of_key = attempt::directory_of(&self.work_root(stage), &key.to_string());
+        let root = match self.work_root(stage) {
+            Ok(root) => root,
+            Err(error) => return Ok(Start::Failed(error.into())),
+        };
+        let of_key = attempt::directory_of(&root, &key.to_string());
         let left = match share {
             Some(_) => None,
             None => attempt::left(&of_key, stage.executor.as_deref().unwrap_or_default())?,
@@ -226,7 +230,7 @@ impl Run<'_> {
             called: request.called.clone(),
             skip_bad_rows: self.plan.skip_bad_rows,
         };
-        let (root, store) = (self.work_root(stage), self.impatient());
+        let store = self.impatient();
         let place = if share.is_some() { Place::Here } else { Place::OnNode };
         let (is_attached, prepared) = match left {
             Some((attempt, word)) => (Some(word), Ok(attempt)),
@@ -316,11 +320,10 @@ impl Run<'_> {
         of_part.unwrap_or(self.plan.stages[request.limits_of].kind)
     }
 
-    /// The directory that holds the work of a stage: `.pipeline`, or that of a cluster whose nodes do not see it.
-    fn work_root(&self, stage: &Stage) -> PathBuf {
-        let of_cluster =
-            stage.executor.as_ref().and_then(|name| self.plan.settings.executors.get(name)?.work_dir.clone());
-        of_cluster.unwrap_or_else(|| self.options.store.clone())
+    /// The directory that holds the work of a stage.
+    pub fn work_root(&self, stage: &Stage) -> Result<PathBuf> {
+        let of_cluster = stage.executor.as_ref().and_then(|name| self.plan.settings.executors.get(name));
+        attempt::root(&self.options.store, of_cluster.and_then(|settings| settings.work_dir.as_deref()))
     }
 }
 

@@ -147,7 +147,8 @@ impl Run<'_> {
                 Ok(Some(news))
             }
             Err(cause) => {
-                space::prune(&self.options.store, self.store, space::WORK, &task.attempt);
+                let root = self.work_root(limits)?;
+                space::prune(&root, self.store, space::WORK, &task.attempt);
                 let log = absolute(&task.attempt.log())?.display().to_string();
                 self.tell(Event::Failed { stage, part, key: key.to_string(), cause: cause.clone(), log })?;
                 let mut work = task.work;

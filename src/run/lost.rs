@@ -36,7 +36,8 @@ impl Run<'_> {
                 Ok(None)
             }
             _ => {
-                space::prune(&self.options.store, self.store, space::WORK, &attempt);
+                let root = self.work_root(stage)?;
+                space::prune(&root, self.store, space::WORK, &attempt);
                 let (stage, part) = self.name(&request);
                 let log = absolute(&attempt.log())?.display().to_string();
                 let cause = match loss {
