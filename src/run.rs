@@ -94,10 +94,7 @@ pub fn look(plan: &Plan, selection: &Selection, options: &Options, sink: &mut dy
 }
 
 fn with_remote(store: Store, options: &Options) -> Store {
-    match &options.remote {
-        Some(remote) => store.with_remote(remote.clone()),
-        None => store,
-    }
+    options.remote.as_ref().map_or_else(|| store.clone(), |remote| store.with_remote(remote.clone()))
 }
 
 /// The time in RFC 3339, to the second.

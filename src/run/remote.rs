@@ -32,7 +32,7 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// Sends for the table that a command reads, unless it is here; the command comes back, if it waits.
+    /// Sends for what a command reads and is not here; the command comes back if all is.
     pub fn fetches_for(&mut self, command: Command) -> Option<Command> {
         let needed = match &command {
             Command::Read(Table { content, file, .. }) => {
@@ -41,18 +41,19 @@ impl Run<'_> {
             Command::Labels(worklist) => MissingContent { content: worklist.clone(), file: None },
             _ => return Some(command),
         };
-        let is_parked = self.parks(vec![needed], Waiter::Command(command));
-        match is_parked {
-            Ok(()) => None,
-            Err(Waiter::Command(command)) => Some(command),
-            Err(Waiter::Work(_)) => None,
+        match self.park(vec![needed], Waiter::Command(command)) {
+            Some(Waiter::Command(command)) => Some(command),
+            _ => None,
         }
     }
 
-    /// Sends for the inputs of an action, unless they are here; the work comes back, if it waits.
+    /// Sends for the inputs of an action that are not here; the work comes back if all are.
     pub fn fetches_inputs(&mut self, work: Work) -> Option<Work> {
+        if self.errands.is_none() {
+            return Some(work);
+        }
         let inputs = match Action::read(&work.request.action.action) {
-            Ok(action) if self.errands.is_some() => {
+            Ok(action) => {
                 let ours = |content: &Content| self.contents.values().any(|known| known == content);
                 let placements = action.placements().into_iter().map(|(.., content)| content.clone());
                 placements
@@ -60,30 +61,31 @@ impl Run<'_> {
                     .map(|content| MissingContent { content, file: None })
                     .collect()
             }
-            _ => Vec::new(),
+            // Whoever begins it says what is wrong.
+            Err(_) => Vec::new(),
         };
-        match self.parks(inputs, Waiter::Work(work)) {
-            Ok(()) | Err(Waiter::Command(_)) => None,
-            Err(Waiter::Work(work)) => Some(work),
+        match self.park(inputs, Waiter::Work(work)) {
+            Some(Waiter::Work(work)) => Some(work),
+            _ => None,
         }
     }
 
-    /// Lets something wait for the first content that is not here. `Err` gives it back: all is.
-    fn parks(&mut self, needed: Vec<MissingContent>, parked: Waiter) -> Result<(), Waiter> {
-        let Some(errands) = &mut self.errands else { return Err(parked) };
+    /// Lets something wait for the first content that is not here; it comes back if all is.
+    fn park(&mut self, needed: Vec<MissingContent>, waiter: Waiter) -> Option<Waiter> {
+        let Some(errands) = &mut self.errands else { return Some(waiter) };
         let is_left_alone = self.store.remote().is_none_or(|remote| remote.is_left_alone());
         let missing =
             needed.into_iter().filter(|needed| !errands.tried.contains(needed) && !is_here(self.store, needed));
         let missing: Vec<MissingContent> = missing.collect();
-        let Some(first) = missing.first().cloned().filter(|_| !is_left_alone) else { return Err(parked) };
+        let Some(first) = missing.first().cloned().filter(|_| !is_left_alone) else { return Some(waiter) };
         for needed in missing {
             if !errands.fetched.contains_key(&needed) {
                 errands.fetched.insert(needed.clone(), Vec::new());
                 errands.send(Errand::Fetch(needed));
             }
         }
-        errands.fetched.entry(first).or_default().push(parked);
-        Ok(())
+        errands.fetched.entry(first).or_default().push(waiter);
+        None
     }
 
     /// Waits for the remote up to `patience`, and takes what came.

@@ -1,13 +1,16 @@
 //! The way down. Records, lists of files and files get their names in the store once they were checked.
 
-use super::{Reading, Remote, RemoteFailure, content_path, record_path};
+use super::{
+    Reading, Remote, RemoteFailure,
+    layout::{Part, content_path, record_path},
+};
 use crate::{
     content::{Content, Damage},
     digest::Digest,
     disown::Disavowal,
     interruption::interrupted,
     inventory::Tally,
-    record::{Part, Record, is_same, unseal},
+    record::{Record, is_same, unseal},
     store::Store,
     tree::Tree,
     write,

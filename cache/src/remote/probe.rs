@@ -1,6 +1,6 @@
 //! A trial of a remote, for `doctor`: what it lets this user do, and whether it keeps what the protocol stands on.
 
-use super::{Remote, RemoteFailure, TOP};
+use super::{Remote, RemoteFailure, layout::TOP};
 use object_store::{ObjectStoreExt, path::Path as ObjectPath};
 use std::time::SystemTime;
 

@@ -1,12 +1,16 @@
 //! The way up: files, then lists of files, then the record, so that a kill at any point leaves no record whose files are
 //! not there.
 
-use super::{Remote, RemoteFailure, content_path, fetch::MOST_RECORD, fetch::in_parallel, record_path};
+use super::{
+    Remote, RemoteFailure,
+    fetch::{MOST_RECORD, in_parallel},
+    layout::{Part, content_path, record_path},
+};
 use crate::{
     content::Content,
     digest::Digest,
     open,
-    record::{Part, Record, is_same, unseal},
+    record::{Record, is_same, unseal},
     store::Store,
     write,
 };
