@@ -33,7 +33,7 @@ use crate::plan::{Plan, StageId};
 use crate::schedule::{Command, News, Request, Schedule};
 use anyhow::{Context, Result};
 use attempt::Attempt;
-use cache::{Claim, Content, Digest, Remote, Store, is_interruption};
+use cache::{Claim, Content, Digest, Store, is_interruption};
 use errands::Errands;
 use gpus::RunDevices;
 use head::head;
@@ -44,7 +44,6 @@ pub use session::{ExecutionOptions, Options};
 use slots::{Share, Slots};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 

@@ -123,21 +123,28 @@ fn several_rewards_are_added_up_by_their_weights() {
 }
 
 #[test]
-fn a_command_that_is_asked_scores_none_after_a_run_was_stopped() {
+fn a_command_that_does_not_end_when_a_run_is_stopped_is_ended_and_its_scores_are_kept() {
     let place = small("");
-    let slow = "  slow:\n    kind: reward\n    with: {command: \"trap '' TERM; cat > lines; echo x >> \\\"$CALLS\\\"; sleep 0.2; awk '{print 1}' lines\", env: {CALLS: \"CALLS_FILE\"}, batch: 1}\n";
-    let slow = slow.replace("CALLS_FILE", &place.at("calls").display().to_string());
+    // The fourth call reads what nobody writes, and heeds no signal.
+    let hold = place.at("hold");
+    std::process::Command::new("mkfifo").arg(&hold).status().unwrap();
+    let command = "trap '' TERM; cat > lines; echo x >> \\\"$CALLS\\\"; if [ $(wc -l < \\\"$CALLS\\\") -gt 3 ] && [ -p \\\"$HOLD\\\" ]; then cat \\\"$HOLD\\\"; fi; awk '{print 1}' lines";
+    let (calls, shown) = (place.at("calls"), hold.display());
+    let slow = format!(
+        "  slow:\n    kind: reward\n    with: {{command: \"{command}\", env: {{CALLS: \"{}\", HOLD: \"{shown}\"}}, batch: 1}}\n",
+        calls.display()
+    );
     write(&place, &[slow, eval("measured", "slow")].concat());
-    let calls = |place: &Place| fs::read_to_string(place.at("calls")).unwrap_or_default().lines().count();
+    let called = || fs::read_to_string(&calls).unwrap_or_default().lines().count();
     let live = place.start(&["run", "rlhf.yaml", "--device", "cpu", "--json"]);
-    program::wait_for("some calls", || (calls(&place) >= 3).then_some(()));
+    program::wait_for("the fourth call", || (called() == 4).then_some(()));
     live.signal(rustix::process::Signal::INT);
     assert_eq!(live.end().0, Some(130));
     place.wait_for_silence();
-    let before = calls(&place);
+    fs::remove_file(&hold).unwrap();
     run(&place, 0);
-    let all = calls(&place);
-    assert!(before < all, "{before} {all}");
+    // A trial, and a call for each of the eight answers: one of them twice.
+    assert_eq!(called(), 1 + 8 + 1);
 }
 
 /// A command that notes each call, and scores an answer by the length of its line.

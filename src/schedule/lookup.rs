@@ -2,21 +2,21 @@
 //! built on it.
 
 mod failed;
+mod inputs;
 mod people;
 
 use super::state::{Artifact, AskedLook, KeyedAction, LookSearch, Request, StageEnd, State, TakenLook};
-use crate::action::{Action, ActionInput, Record, RowsInput};
+use crate::action::{Action, Record};
 use crate::cause::{Cause, EvalPart, SkipReason, StageCause};
 use crate::event::{HumanDecision, Outcome, RuleVerdict, Table, WaitReason};
 use crate::failure::Failure;
 use crate::gate::Items;
 use crate::hub;
 use crate::ledger::Permission;
-use crate::plan::{ArtifactName, Input, Pin, Plan, Source, Stage, StageId};
+use crate::plan::{ArtifactName, Pin, Plan, Source, Stage, StageId};
 use cache::{Content, Digest};
 pub use people::LabelsThere;
 use stages::io::{CalledReward, Shortfall};
-use stages::stage::Accepts;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -320,39 +320,6 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// All that is connected to a port.
-    pub fn input(&mut self, input: &Input) -> Step<ActionInput> {
-        let artifacts = self.artifacts(input)?;
-        let reads_rows =
-            self.stage().kind.port(&input.port).is_some_and(|port| matches!(port.accepts, Accepts::Data(_)));
-        if let Some(empty) = artifacts.iter().find(|artifact| reads_rows && is_empty(&artifact.content)) {
-            return fails(format!("take `{}`: it is empty, there is no row for `{}`", empty.label, input.port));
-        }
-        let mut contents = artifacts.into_iter().map(|artifact| artifact.content);
-        if !input.readings.is_empty() {
-            let rows = input.readings.iter().map(|reading| RowsInput {
-                files: contents.by_ref().take(reading.sources).collect(),
-                options: reading.options.clone(),
-            });
-            return Ok(ActionInput::Rows(rows.collect()));
-        }
-        let mut contents: Vec<Content> = contents.collect();
-        Ok(match (input.is_list, contents.len()) {
-            (false, 1) => ActionInput::One(contents.remove(0)),
-            _ => ActionInput::Many(contents),
-        })
-    }
-
-    pub fn artifacts(&mut self, input: &Input) -> Step<Vec<Artifact>> {
-        all(input.sources.iter().map(|source| self.artifact(source)))
-    }
-
-    /// The first artifact connected to a port.
-    pub fn on_port(&mut self, stage: &Stage, port: &str) -> Step<Option<Artifact>> {
-        let source = stage.inputs.iter().find(|input| input.port == port).and_then(|input| input.sources.first());
-        source.map(|source| self.artifact(source)).transpose()
-    }
-
     pub fn artifact(&mut self, source: &Source) -> Step<Artifact> {
         match source {
             Source::Path(path) => {
@@ -425,11 +392,6 @@ impl<'a> Lookup<'a> {
             None => fails(format!("find what `{}` gave: it has not ended yet", self.plan.stages[id].name)),
         }
     }
-}
-
-/// Whether it is a file without a byte.
-fn is_empty(content: &Content) -> bool {
-    matches!(content, Content::File { blob, .. } if *blob == Digest::of(b""))
 }
 
 pub fn keyed(action: Action) -> Step<KeyedAction> {

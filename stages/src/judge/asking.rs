@@ -120,8 +120,9 @@ impl<'a> Asker<'a> {
             if reading.is_ok() || tries == AGAIN {
                 if let Err(fault) = &reading {
                     self.lost.fetch_add(1, Ordering::Relaxed);
-                    let begins: String = written.chars().take(200).collect();
-                    let told = format!("of row `{row}`: {fault}; it wrote {begins:?}");
+                    let said = if written.is_empty() { &reply.body } else { &written };
+                    let begins: String = said.chars().take(200).collect();
+                    let told = format!("of row `{row}`: {fault}; it said {begins:?}");
                     self.first_lost.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(told);
                 }
                 let reading = reading.map_err(|_| if written.is_empty() { reply.body.clone() } else { written });

@@ -104,7 +104,11 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let lost: Vec<&Hearing> = hearings.iter().filter(|hearing| hearing.judgement().is_none()).collect();
     let share = lost.len() as f64 / hearings.len() as f64;
     if share > parameters.max_unparsed {
-        bail!(heard::too_many_lost(&parameters, first_lost, &format!("{} of {} items", lost.len(), hearings.len())));
+        bail!(heard::too_many_lost(
+            &parameters,
+            first_lost,
+            &format!("{} of {} items have", lost.len(), hearings.len())
+        ));
     }
     let mut labels = EffectiveLabels::default();
     hearings.iter().filter_map(|hearing| label(hearing, &by, &parameters)).for_each(|label| labels.add(label));

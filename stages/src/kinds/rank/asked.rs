@@ -146,7 +146,7 @@ pub fn hear<'a>(
             return Err(Interruption { step: None }.into());
         }
         if asker.lost() > most_lost {
-            let how_many = format!("{} of the first {done} questions, and the others were not asked", asker.lost());
+            let how_many = format!("of the first {done} of {total} questions {} have", asker.lost());
             bail!(heard::too_many_lost(parameters, asker.first_lost(), &how_many));
         }
         io.progress(done as u64, total as u64, "reply", || format!("{} at {}", endpoint.model, asker.host()))

@@ -29,7 +29,7 @@ pub enum Heard<'a> {
 pub fn too_many_lost(parameters: &JudgeRanking, first: Option<String>, how_many: &str) -> String {
     let first = first.map_or_else(String::new, |first| format!("; the first, {first}"));
     format!(
-        "rank answers: no reply that can be read for {how_many}, and `max_unparsed` allows {:.1} % of the items{first}. Replies are kept, \
+        "rank answers: {how_many} no reply that can be read, and `max_unparsed` allows {:.1} % of the items{first}. Replies are kept, \
          and come again as they are; another `template`, `max_tokens` or `temperature` asks anew, and so does `--force` with the \
          name of the stage, for those that cannot be read",
         100.0 * parameters.max_unparsed
