@@ -38,6 +38,7 @@ mod run;
 mod runs;
 mod schema;
 mod secrets;
+mod shared;
 mod status;
 mod store;
 mod table;
@@ -149,11 +150,15 @@ fn answer(verb: Verb) -> Result<u8> {
         Verb::Graph { file, format, changes } => graph::graph(&file, &changes, format),
         Verb::Ui(arguments) => ui::ui(&arguments),
         Verb::Watch { file, which } => watch::watch(file.as_deref(), &which),
-        Verb::Gc { file, keep_runs, keep_days, max_size, runs, dry_run, store } => {
+        Verb::Gc { file, keep_days, dry_run, remote: true, .. } => shared::collect(keep_days, dry_run, file.as_deref()),
+        Verb::Gc { file, keep_runs, keep_days, max_size, runs, dry_run, store, remote: false } => {
             let asked = gc::GcRequest { keep_runs, keep_days, max_size: max_size.as_deref(), runs, dry_run };
             gc::gc(&asked, file.as_deref(), &store)
         }
         Verb::Cache { verb } => match verb {
+            CacheVerb::Push { of, verify } => shared::push(&of, verify),
+            CacheVerb::Pull { of } => shared::pull(&of),
+            CacheVerb::Status { file, stages, store } => shared::status(file.as_deref(), &stages, &store),
             CacheVerb::Verify { file, repair, store } => store::verify(repair, file.as_deref(), &store),
             CacheVerb::Du { file, store } => store::usage(file.as_deref(), &store),
             CacheVerb::Disowned { file, store } => store::disowned(file.as_deref(), &store),

@@ -17,6 +17,9 @@ use stages::io::Progress;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// The name of a run in which nothing is executed.
+pub const LOOK: &str = "look";
+
 pub type Metrics = BTreeMap<String, Option<f64>>;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +47,13 @@ pub enum Event {
         part: Option<EvalPart>,
         key: String,
         action: Canonical,
+    },
+    /// The record of an action was found in the remote. Its files come when they are needed.
+    Fetched {
+        stage: String,
+        part: Option<EvalPart>,
+        key: String,
+        from: Box<RemoteRecord>,
     },
     /// An action begins to execute; `why` says what is new about it.
     Started {
@@ -147,6 +157,29 @@ pub fn place(executor: &str, id: &str, node: &str, waits: &str) -> String {
         (id, "", "") => format!("{executor}: job {id} is in the queue"),
         (id, "", waits) => format!("{executor}: job {id} waits ({waits})"),
         (id, node, _) => format!("{executor}: job {id} on {node}"),
+    }
+}
+
+/// A record that another machine made, as its telemetry tells it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RemoteRecord {
+    /// The address of the remote.
+    pub remote: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The moment at which it was made, in RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<String>,
+    /// The bytes of its files that were not here; fewer come, where not all are needed.
+    pub bytes: u64,
+}
+
+impl RemoteRecord {
+    /// Where it is from: `file:///shared, made on node7, 2026-11-30T10:00:00Z`.
+    pub fn origin(&self) -> String {
+        let host = self.host.as_ref().map_or(String::new(), |host| format!(", made on {host}"));
+        let made = self.made.as_ref().map_or(String::new(), |made| format!(", {made}"));
+        format!("{}{host}{made}", self.remote)
     }
 }
 

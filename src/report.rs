@@ -26,7 +26,7 @@ pub mod yardstick;
 
 use crate::event::{Outcome, WaitReason};
 use fold::{RunState, StageRun};
-use format::{duration, moment};
+use format::{bytes, duration, moment};
 use runs::counts;
 use sheet::Sheet;
 
@@ -75,6 +75,10 @@ fn last_line(run: &RunState, is_alive: bool) -> String {
             let lasted = run.stages.iter().filter_map(|stage| run.last_time(stage)).reduce(|one, other| one + other);
             let lasted = lasted.map(|seconds| format!("; last time that took {}", duration(seconds)));
             format!("nothing was run: {counts}{}", lasted.unwrap_or_default())
+        }
+        0 if run.is_look() && run.stages.iter().any(|stage| stage.fetched.is_some()) => {
+            let most = run.stages.iter().filter_map(|stage| stage.fetched).sum();
+            format!("nothing was run or fetched: {counts}, {} at most", bytes(most))
         }
         0 if !run.stages.iter().any(StageRun::was_executed) => format!("nothing to do: {counts}"),
         0 => format!("done in {after}: {counts}"),

@@ -16,13 +16,14 @@ mod losses;
 mod lost;
 pub mod machine;
 mod prefetch;
+mod remote;
 mod scrub;
 mod session;
 pub mod slots;
 pub mod space;
+mod telling;
 
-use crate::cause::EvalPart;
-use crate::event::{Event, Outcome};
+use crate::event::{Event, LOOK};
 use crate::executor::JobId;
 use crate::journal::{self, History};
 use crate::ledger::file::LedgerSession;
@@ -31,16 +32,18 @@ use crate::plan::{Plan, StageId};
 use crate::schedule::{Command, News, Request, Schedule};
 use anyhow::{Context, Result};
 use attempt::Attempt;
-use cache::{Claim, Content, Digest, Store, is_interruption};
+use cache::{Claim, Content, Digest, Remote, Store, is_interruption};
 use gpus::RunDevices;
 use head::head;
 use losses::Losses;
 use prefetch::{Prefetch, prefetch};
+use remote::Errands;
 use session::Session;
 pub use session::{ExecutionOptions, Options};
 use slots::{Share, Slots};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -65,7 +68,7 @@ pub fn run(
 ) -> Result<u8> {
     let program = std::env::current_exe().context("find this program")?;
     let worker = [program.into(), "worker".into()];
-    let store = Store::open(&options.store)?;
+    let store = with_remote(Store::open(&options.store)?, options);
     let store = if execution.is_durable { store } else { store.without_fsync() };
     let contents = match inputs::identify(plan, selection, &store.interruptible(interrupt)) {
         Err(error) if is_interruption(&error) => return Ok(CODES[0]),
@@ -84,8 +87,16 @@ pub fn look(plan: &Plan, selection: &Selection, options: &Options, sink: &mut dy
     let is_there = files::exists(&options.store).context("look for the store")?;
     let empty = (!is_there).then(tempfile::tempdir).transpose().context("make an empty store")?;
     let store = Store::open(empty.as_ref().map_or(&options.store, |directory| directory.path()))?;
+    let store = with_remote(store, options);
     let contents = inputs::identify(plan, selection, &store)?;
     Run::new(plan, selection, options, &store, &contents, sink).finish()
+}
+
+fn with_remote(store: Store, options: &Options) -> Store {
+    match &options.remote {
+        Some(remote) => store.with_remote(remote.clone()),
+        None => store,
+    }
 }
 
 /// The time in RFC 3339, to the second.
@@ -124,6 +135,8 @@ struct Run<'a> {
     failed: Option<String>,
     /// Set after an interrupt: running jobs are asked to end, and nothing begins.
     is_stopping: bool,
+    /// The way to the remote, if there is one.
+    errands: Option<Errands>,
     /// Needed content is gone from the store.
     is_content_lost: bool,
     /// The stages of which a look told what they will ask for.
@@ -206,6 +219,7 @@ impl<'a> Run<'a> {
             forced: HashSet::new(),
             failed: None,
             is_stopping: false,
+            errands: Errands::new(store),
             is_content_lost: false,
             foretold: Vec::new(),
             restarts: 0,
@@ -226,7 +240,7 @@ impl<'a> Run<'a> {
         let stages: Vec<_> = stages.map(|(_, stage)| head(plan, stage)).collect();
         self.remaining = stages.len();
         self.tell(Event::RunStarted {
-            run: self.session.as_ref().map_or_else(|| "look".to_owned(), |session| session.journal.run()),
+            run: self.session.as_ref().map_or_else(|| LOOK.to_owned(), |session| session.journal.run()),
             pipeline: plan.name.clone(),
             file: self.options.file.display().to_string(),
             at: now(),
@@ -235,7 +249,18 @@ impl<'a> Run<'a> {
             selection: selection.typed().to_owned(),
             machine: self.session.as_ref().map(|_| machine::here()),
         })?;
-        while !self.pass()? {}
+        loop {
+            match self.pass() {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) => {
+                    // Otherwise the journal would be that of a run which was killed.
+                    self.tell(Event::RunFinished { exit: 2, seconds: started.elapsed().as_secs_f64(), at: now() })?;
+                    self.write_journal()?;
+                    return Err(error);
+                }
+            }
+        }
         self.remember_looks()?;
         let exit = self.exit();
         let seconds = started.elapsed().as_secs_f64();
@@ -250,6 +275,7 @@ impl<'a> Run<'a> {
         let mut schedule = Schedule::new(self.plan, self.selection, self.contents, &self.options.decisions);
         let mut commands: VecDeque<Command> = schedule.begin().into();
         let mut beaten = Instant::now();
+        self.forget_parked();
         // The lock is released only while the run does nothing but wait. Garbage may be collected then, and by that
         // time the journal names everything that this run needs.
         let mut held = self.hold()?;
@@ -258,6 +284,7 @@ impl<'a> Run<'a> {
             let last = journal::earlier(&self.options.store, &self.plan.name, own)?.pop();
             self.prefetch = last.map(|last| prefetch(last, self.store));
         }
+        self.push_owed();
         while held.is_some() {
             self.obey(&mut schedule, &mut commands)?;
             if self.interrupt.load(Ordering::Relaxed) && !self.is_stopping {
@@ -267,18 +294,28 @@ impl<'a> Run<'a> {
                 self.session.iter_mut().for_each(Session::stop_all);
             }
             commands.extend(self.begin_what_fits()?.into_iter().flat_map(|news| schedule.news(news)));
+            let reports = self.reports(Duration::ZERO);
+            commands.extend(self.hear(reports, &mut schedule)?);
             if !commands.is_empty() {
                 continue;
             }
             self.write_journal()?;
             self.prefetch = None;
             drop(held.take());
-            if self.running.is_empty() && self.pending.is_empty() && self.retries.is_empty() {
+            let has_work = !(self.running.is_empty() && self.pending.is_empty() && self.retries.is_empty());
+            let awaits_remote = self.errands.as_ref().is_some_and(Errands::is_awaited) && !self.is_stopping;
+            if !has_work && awaits_remote {
+                let reports = self.reports(PATIENCE);
+                held = self.hold()?;
+                commands.extend(self.hear(reports, &mut schedule)?);
+                continue;
+            }
+            if !has_work {
                 break;
             }
             // A look never has to wait.
             let Some(session) = &mut self.session else { break };
-            let updates = session.poll(if self.pending.is_empty() { PATIENCE } else { IMPATIENCE })?;
+            let updates = session.poll(if self.pending.is_empty() && !awaits_remote { PATIENCE } else { IMPATIENCE })?;
             held = self.hold()?;
             if held.is_none() {
                 // What ended meanwhile is done again by the next run.
@@ -291,6 +328,9 @@ impl<'a> Run<'a> {
                 beaten = Instant::now();
                 self.beat();
             }
+        }
+        if !self.is_content_lost {
+            self.finish_pushes(&mut schedule)?;
         }
         if self.is_stopping {
             for id in schedule.unfinished() {
@@ -319,6 +359,7 @@ impl<'a> Run<'a> {
     /// Carries out the schedule's commands until none are left or the run is interrupted.
     fn obey(&mut self, schedule: &mut Schedule, commands: &mut VecDeque<Command>) -> Result<()> {
         while let Some(command) = commands.pop_front() {
+            let Some(command) = self.fetches_for(command) else { continue };
             match command {
                 Command::Tell(event) => self.tell(event)?,
                 Command::End(stage, outcome) => self.end(stage, outcome)?,
@@ -348,6 +389,7 @@ impl<'a> Run<'a> {
                     }
                 }
                 Command::Judged(judged) => self.ledger()?.judged(judged)?,
+                Command::Obtain(request) if self.asks_remote(&request)? => {}
                 Command::Obtain(request) => match self.look_up(&request)? {
                     Some(news) => commands.extend(schedule.news(news)),
                     None if self.is_stopping => {}
@@ -363,58 +405,6 @@ impl<'a> Run<'a> {
 
     fn exit(&self) -> u8 {
         CODES.iter().zip(self.codes).find(|(_, count)| *count > 0).map_or(0, |(code, _)| *code)
-    }
-
-    /// Counts a stage that has ended, and reports its end with the time.
-    fn end(&mut self, stage: StageId, outcome: Outcome) -> Result<()> {
-        self.foretell_bound(stage, &outcome)?;
-        let stage = self.plan.stages[stage].name.clone();
-        let code = match &outcome {
-            Outcome::Done { .. } | Outcome::Skipped { .. } | Outcome::WouldRun { .. } => 0,
-            Outcome::Stopped { .. } | Outcome::Held { .. } | Outcome::Waits { .. } => 3,
-            Outcome::Failed { .. } => 1,
-            Outcome::Interrupted => 130,
-        };
-        if code == 1 {
-            self.failed.get_or_insert_with(|| stage.clone());
-        }
-        let at = CODES.iter().position(|known| *known == code);
-        self.codes[at.expect("every code is in the table")] += 1;
-        self.remaining = self.remaining.saturating_sub(1);
-        self.tell(Event::Ended { stage, outcome, at: Some(now()) })
-    }
-
-    fn tell(&mut self, event: Event) -> Result<()> {
-        if let Some(session) = &mut self.session {
-            session.journal.append(&event)?;
-            // An event must be in the journal before anybody hears of it.
-            if matches!(
-                event,
-                Event::RunStarted { .. } | Event::Started { .. } | Event::Placed { .. } | Event::Noted { .. }
-            ) {
-                session.journal.flush()?;
-            }
-        }
-        (self.sink)(&event);
-        Ok(())
-    }
-
-    fn write_journal(&mut self) -> Result<()> {
-        self.session.as_mut().map_or(Ok(()), |session| session.journal.flush())
-    }
-
-    fn note(&mut self, request: &Request, message: String) -> Result<()> {
-        let (stage, part) = self.name(request);
-        self.tell(Event::Noted { stage, part, message })
-    }
-
-    fn name(&self, request: &Request) -> (String, Option<EvalPart>) {
-        (self.plan.stages[request.stage].name.clone(), request.part.clone())
-    }
-
-    fn named(&self, request: &Request) -> String {
-        let stage = &self.plan.stages[request.stage].name;
-        request.part.as_ref().map_or_else(|| stage.clone(), |part| format!("{stage}: {part}"))
     }
 }
 

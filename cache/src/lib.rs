@@ -14,6 +14,8 @@
 //! store/v1/actions/ab/cd….variant-1.json   another result under the same key, kept as a note
 //! store/v1/actions/ab/cd….disowned-1.json  a record that was found wrong, with the reason; never used
 //! store/v1/verdicts/ab/cd….json    a value remembered under a key; may go at any time
+//! store/v1/remote/ab/cd….json       key → record that was found in a remote; its content may be there alone
+//! store/v1/remote/ab/cd….owed       the record of this key is still to be pushed
 //! store/v1/claims/ab/cd….json      the process that works at a key; worthless once it is gone
 //! store/v1/quarantine/             what `verify` moved away; never read
 //! store/v1/stats                   the content of files when they were last read; may go at any time
@@ -45,6 +47,9 @@ mod place;
 mod record;
 mod remote;
 #[cfg(test)]
+#[path = "../../tests/support/s3.rs"]
+mod s3;
+#[cfg(test)]
 mod sample;
 mod stats;
 mod store;
@@ -65,6 +70,8 @@ pub use interruption::is_interruption;
 pub use inventory::{Tally, Usage};
 pub use lock::{ExclusiveHold, Hold};
 pub use record::{Commit, Record};
-pub use remote::{Address, RemoteSettings};
+pub use remote::{
+    Address, Answer, DeadUploads, ForeignRecord, Probe, Push, Remote, RemoteFailure, RemoteSettings, SECRETS,
+};
 pub use store::{Store, is_shared};
 pub use verify::Verification;

@@ -21,6 +21,7 @@ impl Store {
     /// bytes with the store. Every hash is checked before the first file is made.
     pub fn place(&self, content: &Content, target: &Path) -> Result<()> {
         let context = || format!("place {content} at {}", target.display());
+        self.bring(content);
         match content {
             Content::File { blob, .. } => {
                 self.check(content, &BTreeMap::from([(*blob, "")]))?;
@@ -76,8 +77,19 @@ impl Store {
         fs::remove_dir(directory)
     }
 
-    /// Checks every blob and reports all faults at once, so that one new run repairs them all.
+    /// Checks every blob. What is damaged here may be whole in the remote.
     fn check(&self, content: &Content, blobs: &BTreeMap<Digest, &str>) -> Result<()> {
+        match self.check_here(content, blobs) {
+            Err(error) if self.remote.is_some() && error.is::<Damage>() => {
+                self.bring(content);
+                self.check_here(content, blobs)
+            }
+            checked => checked,
+        }
+    }
+
+    /// Reports all faults at once, so that one new run repairs them all.
+    fn check_here(&self, content: &Content, blobs: &BTreeMap<Digest, &str>) -> Result<()> {
         let mut faults = Vec::new();
         for (blob, path) in blobs {
             if let Some(reason) = self.check_blob(blob)? {

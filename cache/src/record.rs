@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     fs,
     io::ErrorKind,
     path::{Path, PathBuf},
@@ -44,7 +45,7 @@ pub(crate) struct Page {
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Part {
+pub(crate) enum Part {
     Trees,
     Blobs,
 }
@@ -69,7 +70,16 @@ const LISTED: usize = 256;
 impl Store {
     /// Looks up the record of a key. `None` unless everything it refers to is there; a record that is torn, damaged or
     /// incomplete is a miss with a warning.
+    ///
+    /// With a remote, a record that was found there is as good: its content comes when it is read.
     pub fn lookup(&self, key: &Digest) -> Result<Option<Record>> {
+        match self.lookup_here(key)? {
+            Some(record) => Ok(Some(record)),
+            None => self.noted(key),
+        }
+    }
+
+    pub(crate) fn lookup_here(&self, key: &Digest) -> Result<Option<Record>> {
         let Some(Page { record, files, .. }) = read_page(&self.record_path(key), key)? else { return Ok(None) };
         if !files.is_empty() && files.iter().all(|file| self.is_there(file)) {
             return Ok(Some(record));
@@ -86,7 +96,7 @@ impl Store {
     /// warning.
     pub fn result<T: DeserializeOwned>(&self, key: &Digest) -> Result<Option<T>> {
         let path = self.record_path(key);
-        let Some(bytes) = read_bytes(&path)? else { return Ok(None) };
+        let Some(bytes) = read_bytes(&path)? else { return Ok(self.noted(key)?.and_then(|record| typed(key, record))) };
         let brief = is_sealed(&bytes).then(|| serde_json::from_slice::<Brief<T>>(&bytes).ok()).flatten();
         match brief {
             Some(Brief { key: of, record, files })
@@ -96,10 +106,7 @@ impl Store {
             }
             // Finding out what is wrong takes longer.
             _ => match self.lookup(key)? {
-                Some(record) => {
-                    let typed = T::deserialize(record.result);
-                    Ok(typed.inspect_err(|error| tracing::warn!("record {key} is of no use: {error}")).ok())
-                }
+                Some(record) => Ok(typed(key, record)),
                 None => Ok(None),
             },
         }
@@ -155,6 +162,23 @@ impl Store {
         self.path("actions", key, &format!(".variant-{number}.json"))
     }
 
+    /// A record that was found in the remote. `None` without a remote, or where its content could not be had.
+    fn noted(&self, key: &Digest) -> Result<Option<Record>> {
+        let Some(remote) = &self.remote else { return Ok(None) };
+        let record = read_record(&self.path("remote", key, ".json"), key)?;
+        Ok(record.filter(|record| !record.contents.iter().any(|content| remote.is_lost(content) && !self.has(content))))
+    }
+
+    /// Keeps a record of the remote as a note.
+    pub(crate) fn keep_note(&self, key: &Digest, record: &Record) -> Result<()> {
+        self.make_notes()?;
+        let (path, bytes) = (self.path("remote", key, ".json"), seal(key, record));
+        if !write::create(self.draft(&bytes)?, &path, self.is_durable)? {
+            write::replace(self.draft(&bytes)?, &path, self.is_durable)?;
+        }
+        Ok(())
+    }
+
     /// Every file behind the contents of a record, with its length.
     fn files_of(&self, record: &Record) -> Result<Vec<(Part, Digest, u64)>> {
         let mut files = Vec::new();
@@ -169,7 +193,9 @@ impl Store {
                 Content::File { blob, .. } => files.push((Part::Blobs, *blob, length(Part::Blobs, blob)?)),
                 Content::Tree(digest) => {
                     files.push((Part::Trees, *digest, length(Part::Trees, digest)?));
-                    files.extend(self.tree(digest)?.files.values().map(|entry| (Part::Blobs, entry.blob, entry.size)));
+                    files.extend(
+                        self.tree_here(digest)?.files.values().map(|entry| (Part::Blobs, entry.blob, entry.size)),
+                    );
                 }
             }
         }
@@ -209,7 +235,19 @@ impl Store {
     }
 }
 
-fn is_same(one: &Record, other: &Record) -> bool {
+impl Page {
+    /// The lengths of files that the page tells: hints, if it comes from elsewhere.
+    pub fn lengths(&self) -> BTreeMap<Digest, u64> {
+        self.files.iter().map(|(_, digest, size)| (*digest, *size)).collect()
+    }
+}
+
+fn typed<T: DeserializeOwned>(key: &Digest, record: Record) -> Option<T> {
+    let typed = T::deserialize(record.result);
+    typed.inspect_err(|error| tracing::warn!("record {key} is of no use: {error}")).ok()
+}
+
+pub(crate) fn is_same(one: &Record, other: &Record) -> bool {
     one.result == other.result && one.contents == other.contents
 }
 

@@ -4,6 +4,7 @@ use crate::{
     content::{Content, Damage, format_of},
     digest::{self, Digest},
     open,
+    remote::Remote,
     stats::{self, Stat, Stats},
     tree::{Entry, Links, Tree, is_executable, scan},
     write,
@@ -36,6 +37,8 @@ pub struct Store {
     pub(crate) stats: Arc<Stats>,
     /// The disk has reported that it cannot share bytes between files.
     pub(crate) no_reflink: Arc<AtomicBool>,
+    /// Where records and content are found that this store lacks.
+    pub(crate) remote: Option<Arc<Remote>>,
     /// Set by another thread: what waits, and what reads large files, is given up.
     interrupt: Option<&'static AtomicBool>,
 }
@@ -68,7 +71,14 @@ impl Store {
                 .with_context(|| format!("create directory {}", directory.display()))?;
         }
         let stats = Arc::new(Stats::new(&root));
-        Ok(Store { root: root.into(), is_durable: true, stats, no_reflink: Arc::default(), interrupt: None })
+        Ok(Store {
+            root: root.into(),
+            is_durable: true,
+            stats,
+            no_reflink: Arc::default(),
+            remote: None,
+            interrupt: None,
+        })
     }
 
     /// The same store, but nothing waits for the disk: after a loss of power (not a crash of the process) the last
@@ -142,6 +152,7 @@ impl Store {
     /// It is not there, or is damaged.
     pub fn read(&self, content: &Content, relative: &str) -> Result<Vec<u8>> {
         let blob = self.blob_of(content, relative)?;
+        self.bring_blob(content, &blob);
         self.read_blob(&blob)?.map_err(|reason| damaged_blob(content, &blob, reason).into())
     }
 
@@ -151,6 +162,7 @@ impl Store {
     /// As [`Store::read`].
     pub fn open_file(&self, content: &Content, relative: &str) -> Result<File> {
         let blob = self.blob_of(content, relative)?;
+        self.bring_blob(content, &blob);
         if let Some(reason) = self.check_blob(&blob)? {
             return Err(damaged_blob(content, &blob, reason).into());
         }
@@ -203,6 +215,12 @@ impl Store {
         Ok(is_sound)
     }
 
+    /// Whether a blob is here, with this length if one is told.
+    pub(crate) fn is_blob_here(&self, blob: &Digest, size: Option<u64>) -> bool {
+        fs::symlink_metadata(self.blob_path(blob))
+            .is_ok_and(|metadata| metadata.is_file() && size.is_none_or(|size| size == metadata.len()))
+    }
+
     /// Like `has`, with the reason. Hashes the list of files of a tree, but only compares the lengths of blobs.
     pub(crate) fn check_present(&self, content: &Content) -> Result<()> {
         let check = |blob: &Digest, size: Option<u64>| {
@@ -220,7 +238,7 @@ impl Store {
         match content {
             Content::File { blob, .. } => check(blob, None),
             Content::Tree(digest) => {
-                self.tree(digest)?.files.values().try_for_each(|entry| check(&entry.blob, Some(entry.size)))
+                self.tree_here(digest)?.files.values().try_for_each(|entry| check(&entry.blob, Some(entry.size)))
             }
         }
     }
@@ -232,7 +250,15 @@ impl Store {
         Ok(files.map(|entry| Content::File { format: String::new(), blob: entry.blob }).collect())
     }
 
+    /// The list of files of a tree. One that is not here may come from the remote.
     pub(crate) fn tree(&self, digest: &Digest) -> Result<Tree> {
+        match self.tree_here(digest) {
+            Err(error) if self.remote.is_some() && error.is::<Damage>() => self.bring_tree(digest, error),
+            tree => tree,
+        }
+    }
+
+    pub(crate) fn tree_here(&self, digest: &Digest) -> Result<Tree> {
         match self.read_checked(&self.path("trees", digest, ".json"), digest)? {
             Ok(bytes) => Tree::parse(&bytes).with_context(|| format!("read tree {digest}")),
             Err(reason) => Err(Damage::one(&Content::Tree(*digest), format!("its list of files {reason}")).into()),

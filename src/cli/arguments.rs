@@ -2,7 +2,7 @@
 
 mod below;
 
-pub use below::{CacheVerb, DataVerb, GateVerb, ModelVerb};
+pub use below::{CacheVerb, DataVerb, GateVerb, ModelVerb, SharedArguments};
 
 use super::answers::AnswerFormat;
 use super::label::LabelArguments;
@@ -318,10 +318,14 @@ pub enum Verb {
         /// Only print what would be removed
         #[arg(long)]
         dry_run: bool,
+        /// Give up uploads to the remote that died (older than --keep-days, else than a day), and nothing else: results in a remote
+        /// are never removed
+        #[arg(long, conflicts_with_all = ["keep_runs", "max_size", "runs"])]
+        remote: bool,
         #[command(flatten)]
         store: StoreArgument,
     },
-    /// Maintain the store: verify, du, export, import, pin
+    /// Maintain the store and what it shares: verify, du, export, import, pin, push, pull, status
     Cache {
         #[command(subcommand)]
         verb: CacheVerb,

@@ -99,7 +99,7 @@ fn mistaken(source: &SourceText, mistakes: &[Diagnostic]) -> Refusal {
 pub fn check(file: &Path, set: &[String]) -> Result<u8> {
     let (source, spec) = read(file, set, None)?;
     let (plan, warnings) = resolve(file, &source, spec)?;
-    configuration::remote(&plan.settings)?;
+    configuration::open(&plan.settings)?;
     terminal::remark(&(warnings + &rendered(&source, &plan.notes)));
     let gates = plan.stages.iter().filter(|stage| stage.gate.is_some()).count();
     let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });

@@ -5,7 +5,9 @@ use super::terminal;
 use crate::diagnostic::{self, SourceText};
 use crate::settings::{self, ConfigurationPath, Settings, remote};
 use anyhow::Result;
-use cache::RemoteSettings;
+use cache::{Remote, RemoteFailure, RemoteSettings, SECRETS};
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 /// The settings of a pipeline file, or of none: what they leave out is the user's.
 ///
@@ -32,4 +34,43 @@ pub fn settings(of_file: Settings) -> Result<Settings> {
 pub fn remote(of_file: &Settings) -> Result<Option<RemoteSettings>> {
     let cache = settings(of_file.clone())?.cache.unwrap_or_default();
     remote::with_environment(cache, &|name| std::env::var(name).ok()).map_err(refused)
+}
+
+/// The remote of a pipeline file, or of none, opened and not asked yet.
+///
+/// # Errors
+/// As [`remote`], and where it has no keys, or no directory.
+pub fn open(of_file: &Settings) -> Result<Option<Arc<Remote>>> {
+    let Some(settings) = remote(of_file)? else { return Ok(None) };
+    let environment = |name: &str| std::env::var(name).ok().or_else(|| HIDDEN.get()?.get(name).cloned());
+    let opened = Remote::open(settings, &environment).map_err(|error| refused(format!("{error:#}")))?;
+    Ok(Some(Arc::new(opened)))
+}
+
+/// A bucket that is not there is a mistake of the command or the configuration.
+pub fn without_bucket(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<RemoteFailure>() {
+        Some(RemoteFailure::NoPlace) => refused(format!("{error}")),
+        _ => error,
+    }
+}
+
+/// The keys of a bucket that were in the environment.
+static HIDDEN: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+
+/// Remembers the keys of a bucket, which may leave the environment: a run with a page opens its remote more than once.
+pub fn keep_keys() {
+    HIDDEN.get_or_init(|| {
+        let set = SECRETS.into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
+        set.collect()
+    });
+}
+
+/// Takes the keys of a bucket out of the environment, so that nothing that is started inherits them. A stage that names one as
+/// its secret has been given it before.
+pub fn hide_keys() {
+    for name in SECRETS {
+        // SAFETY: other threads of this process read the environment through the standard library alone, which locks it.
+        unsafe { std::env::remove_var(name) };
+    }
 }

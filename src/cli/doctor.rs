@@ -4,6 +4,7 @@ mod devices;
 mod executors;
 mod finding;
 mod machine;
+mod remote;
 mod store;
 
 use super::{configuration, terminal};
@@ -22,7 +23,8 @@ pub fn devices(choice: &DeviceChoice, is_all: bool) -> Result<u8> {
 /// The exit code is 1 if a finding prevents every run.
 pub fn doctor(store: &Path, is_json: bool) -> Result<u8> {
     let executors = configuration::settings(Settings::default())?.executors;
-    let findings = [machine::look(), devices::look(), store::look(store), executors::look(&executors, store)].concat();
+    let here = [machine::look(), devices::look(), store::look(store)];
+    let findings = [here.concat(), remote::look(), executors::look(&executors, store)].concat();
     match is_json {
         true => terminal::say_json(&(serde_json::to_string_pretty(&findings)? + "\n")),
         false => terminal::show(&sheets(&findings)),

@@ -1,6 +1,7 @@
 //! `gate show`, `gate what-if`, `approve`. Nothing here runs a stage.
 
 use super::check::understand;
+use super::configuration;
 use super::find::{self, StoredRun};
 use super::looks;
 use super::refusal::refused;
@@ -129,6 +130,7 @@ pub fn look(plan: &Plan, file: &Path, found: &StoredRun) -> Result<RunState> {
         looks: Some(ledger::file::folder(file)),
         labels: labels::folder(file),
         foretells: false,
+        remote: configuration::open(&plan.settings)?,
     };
     let mut events = Vec::new();
     let everything = selection::select(plan, &selection::Filter::default()).map_err(refused)?;

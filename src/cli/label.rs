@@ -2,6 +2,7 @@
 //! in.
 
 use super::check::understand;
+use super::configuration;
 use super::exchange::{self, LabelsForm};
 use super::gates::who;
 use super::options::FileArguments;
@@ -268,6 +269,7 @@ pub fn open(place: &LabelPlace, stage: &str, session: &str) -> Result<(LabelBook
         looks: looks.clone(),
         labels: labels::folder(file),
         foretells: false,
+        remote: configuration::open(&plan.settings)?,
     };
     let mut key = None;
     let everything = selection::select(&plan, &selection::Filter::default()).map_err(refused)?;

@@ -7,7 +7,7 @@ use super::refusal::refused;
 use super::tensorboard::TensorboardLog;
 use super::ui::stop::{self, Stop};
 use super::ui::{self, DecisionPageArguments};
-use super::{find, gates, looks, secrets, terminal};
+use super::{configuration, find, gates, looks, secrets, terminal};
 use crate::canonical::Canonical;
 use crate::event::{Event, Outcome};
 use crate::executor::slurm::ready;
@@ -120,13 +120,18 @@ fn carry_out(
         looks: asked.looks(),
         labels: labels::folder(&asked.file),
         foretells: execution.is_none(),
+        remote: configuration::open(&plan.settings)?,
     };
     if execution.is_some() && !selection.typed().is_empty() {
         refuse_missing(&plan, &selection, &options)?;
     }
     if let Some(execution) = &mut execution {
         secrets::check(&plan, &selection, &options, &execution.secrets)?;
+        configuration::keep_keys();
         execution.secrets.extend(secrets::take(&plan));
+        if options.remote.as_ref().is_some_and(|remote| remote.settings().is_bucket()) {
+            configuration::hide_keys();
+        }
     }
     let execution = execution.as_deref();
     // It is started by the person who runs this, and has the same environment.
@@ -162,8 +167,9 @@ fn carry_out(
         }
     };
     let exit = match execution {
-        None => run::look(&plan, &selection, &options, &mut sink)?,
-        Some(execution) => run::run(&plan, &selection, &options, execution, &IS_INTERRUPTED, &mut sink)?,
+        None => run::look(&plan, &selection, &options, &mut sink).map_err(configuration::without_bucket)?,
+        Some(execution) => run::run(&plan, &selection, &options, execution, &IS_INTERRUPTED, &mut sink)
+            .map_err(configuration::without_bucket)?,
     };
     drop(progress);
     if let Some(notifier) = notifier {

@@ -21,6 +21,7 @@ pub fn lasting_line(event: &Event) -> Option<String> {
             Some(format!("{}: {}", title(stage, part), place(executor, id, node, waits)))
         }
         Event::Noted { stage, part, message } => Some(format!("{}: {message}", title(stage, part))),
+        Event::Fetched { stage, part, from, .. } => Some(format!("{}: found in {}", title(stage, part), from.origin())),
         // Earlier verdicts are in the table of the report.
         Event::Judged { stage, verdict } => Some(format!("{stage}: {}", judged(verdict))),
         // Other outcomes leave no line: cached stages are counted at the end, because there may be a thousand; executed

@@ -2,8 +2,9 @@
 
 use crate::canonical::Canonical;
 use crate::cause::{Cause, EvalPart};
-use crate::event::{self, Event, Machine, ModelAnswer, Outcome, StageHead, StudyRow, Verdict};
+use crate::event::{self, Event, LOOK, Machine, ModelAnswer, Outcome, StageHead, StudyRow, Verdict};
 use crate::failure::Failure;
+use crate::report::format;
 use stages::kinds;
 use stages::stage::Work;
 use std::collections::{BTreeMap, HashMap};
@@ -47,6 +48,8 @@ pub struct StageRun {
     pub outcome: Option<Outcome>,
     /// `(part, message)`, in order.
     pub notes: Vec<(Option<EvalPart>, String)>,
+    /// The files of records of the remote that were not here, in bytes; `None` if nothing is from there.
+    pub fetched: Option<u64>,
 }
 
 impl StageRun {
@@ -137,12 +140,17 @@ impl RunFold {
 }
 
 fn not_reached(head: &Arc<StageHead>) -> StageRun {
-    StageRun { head: head.clone(), actions: Vec::new(), verdict: None, outcome: None, notes: Vec::new() }
+    StageRun { head: head.clone(), actions: Vec::new(), verdict: None, outcome: None, notes: Vec::new(), fetched: None }
 }
 
 impl RunState {
     pub fn stage(&self, name: &str) -> Option<&StageRun> {
         self.stages.iter().find(|stage| stage.head.name == name)
+    }
+
+    /// Whether nothing is executed: a plan.
+    pub fn is_look(&self) -> bool {
+        self.name == LOOK
     }
 
     /// The seconds that a stage which would run took last time.
@@ -182,6 +190,7 @@ impl RunState {
             }
             Event::RunFinished { exit, seconds, .. } => self.finish = Some(Finish { exit: *exit, seconds: *seconds }),
             Event::Hit { stage, .. }
+            | Event::Fetched { stage, .. }
             | Event::Started { stage, .. }
             | Event::Placed { stage, .. }
             | Event::Progressed { stage, .. }
@@ -215,6 +224,15 @@ impl StageRun {
     fn add(&mut self, event: &Event) {
         match event {
             Event::Hit { part, key, action, .. } => self.put(part, key, action, ActionState::Hit),
+            Event::Fetched { part, from, .. } => {
+                *self.fetched.get_or_insert(0) += from.bytes;
+                let size = format::bytes(from.bytes);
+                let note = format!("its result is from {}; of its files {size} were not here", from.origin());
+                // A run that started over says it again.
+                if !self.notes.iter().any(|(of, said)| of == part && *said == note) {
+                    self.notes.push((part.clone(), note));
+                }
+            }
             Event::Started { part, key, action, why, log, .. } => {
                 let state = ActionState::Running {
                     why: why.clone(),

@@ -1,6 +1,6 @@
 //! The runs of a store as a table: when, how long, what was asked, how each ended, and its headline.
 
-use super::fold::RunState;
+use super::fold::{RunState, StageRun};
 use super::format::{duration, moment};
 use super::sheet::{Cell, Grid, Header, Sheet, Tone, cell, plain};
 use super::study::{self, Headline};
@@ -70,10 +70,13 @@ pub fn counts(run: &RunState) -> String {
     let count = |is: fn(&Outcome) -> bool| {
         run.stages.iter().filter_map(|stage| stage.outcome.as_ref()).filter(|o| is(o)).count()
     };
+    let is_cached = |stage: &&StageRun| stage.outcome.as_ref().is_some_and(Outcome::is_cached);
+    let fetched = run.stages.iter().filter(is_cached).filter(|stage| stage.fetched.is_some()).count();
     let phrases = [
         (count(|o| matches!(o, Outcome::WouldRun { .. })), "would run"),
         (count(|o| o.executed_in().is_some()), "run"),
-        (count(Outcome::is_cached), "cached"),
+        (fetched, if run.is_look() { "would be fetched" } else { "fetched" }),
+        (count(Outcome::is_cached) - fetched, "cached"),
         (count(|o| matches!(o, Outcome::Done { kept: true, .. })), "kept the incumbent"),
         (count(|o| matches!(o, Outcome::Stopped { .. })), "stopped"),
         (count(|o| matches!(o, Outcome::Held { .. })), "held"),

@@ -1,7 +1,7 @@
 //! The table of stages, the verdicts with the numbers behind them, and the causes of failures.
 
 use super::fold::{ActionState, RunState, StageRun};
-use super::format::{duration, moment, number};
+use super::format::{bytes as format_bytes, duration, moment, number};
 use super::sheet::{Grid, Header, Pair, Sheet, TOGETHER, Tone, Width, cell, plain};
 use super::visible::visible;
 use crate::cause::on_one_line;
@@ -32,7 +32,7 @@ pub fn table(run: &RunState, is_alive: bool) -> Sheet {
         Header { width: Width::AtMost(GATE_WIDTH), ..Header::text("gate") },
     ]);
     for stage in run.stages.iter().filter(|stage| is_listed(run, stage)) {
-        let (result, tone) = result(stage, run.finish.is_none() && is_alive);
+        let (result, tone) = result(run, stage, is_alive);
         let (gate, gate_tone) = gate(stage);
         grid.add([
             plain(&stage.head.name),
@@ -53,6 +53,7 @@ pub fn table(run: &RunState, is_alive: bool) -> Sheet {
 /// Whether the stage has a row: in a long table, stages that did not change are left out.
 fn is_listed(run: &RunState, stage: &StageRun) -> bool {
     let is_quiet = stage.outcome.as_ref().is_some_and(Outcome::is_cached)
+        && stage.fetched.is_none()
         && stage
             .verdict
             .as_ref()
@@ -60,9 +61,14 @@ fn is_listed(run: &RunState, stage: &StageRun) -> bool {
     run.stages.len() <= LONG || !is_quiet
 }
 
-fn result(stage: &StageRun, is_alive: bool) -> (String, Tone) {
-    let ran =
-        |executed: bool| if executed { ("run".to_owned(), Tone::Plain) } else { ("cached".to_owned(), Tone::Quiet) };
+fn result(run: &RunState, stage: &StageRun, is_alive: bool) -> (String, Tone) {
+    let is_alive = run.finish.is_none() && is_alive;
+    let ran = |executed: bool| match stage.fetched {
+        _ if executed => ("run".to_owned(), Tone::Plain),
+        Some(bytes) if run.is_look() => (format!("would fetch {}", format_bytes(bytes)), Tone::Doubtful),
+        Some(_) => ("fetched".to_owned(), Tone::Quiet),
+        None => ("cached".to_owned(), Tone::Quiet),
+    };
     match &stage.outcome {
         Some(Outcome::Done { executed: false, .. }) if stage.chooses() => ("chosen".to_owned(), Tone::Quiet),
         Some(Outcome::Done { executed, .. } | Outcome::Stopped { executed, .. } | Outcome::Held { executed, .. }) => {

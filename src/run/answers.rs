@@ -1,7 +1,7 @@
 //! Answers that need no worker: records, tables and verdicts from the store, and from the journals the reasons why an
 //! action is new.
 
-use super::{RESTARTS, Run, now};
+use super::{Run, now};
 use crate::action::Record;
 use crate::cause::Cause;
 use crate::event::{Event, RuleVerdict, Table};
@@ -85,7 +85,7 @@ impl Run<'_> {
     pub fn told<T>(&mut self, answer: Result<T>) -> Result<Option<Result<T, String>>> {
         match answer {
             Ok(answer) => Ok(Some(Ok(answer))),
-            Err(error) if error.is::<Damage>() && self.restarts < RESTARTS => {
+            Err(error) if error.is::<Damage>() && self.may_start_over() => {
                 tracing::warn!("{error:#}; it is made again");
                 self.is_content_lost = true;
                 Ok(None)

@@ -3,7 +3,7 @@
 use super::attempt::Place;
 use super::session::Session;
 use super::slots::{self, Demand, Share};
-use super::{RESTARTS, Run, Task, Work, attempt, gpus, now, space};
+use super::{Run, Task, Work, attempt, gpus, now, space};
 use crate::cause::{Cause, SkipReason};
 use crate::event::Event;
 use crate::executor::Job;
@@ -57,6 +57,7 @@ impl Run<'_> {
         let may_be_elsewhere = self.plan.stages.iter().any(|stage| stage.executor.is_some());
         while (self.slots.has_job() || may_be_elsewhere) && !self.is_content_lost {
             let Some(work) = self.pending.pop_front() else { break };
+            let Some(work) = self.fetches_inputs(work) else { continue };
             let share = match self.room(&work.request) {
                 Ok(Room::Here(share)) => Some(share),
                 Ok(Room::Elsewhere) => None,
@@ -237,7 +238,7 @@ impl Run<'_> {
         let attempt = match prepared {
             Ok(attempt) => attempt,
             Err(error) if is_interruption(&error) => return Ok(Start::Elsewhere(Box::new(work))),
-            Err(error) if error.is::<Damage>() && self.restarts < RESTARTS => {
+            Err(error) if error.is::<Damage>() && self.may_start_over() => {
                 tracing::warn!("{error:#}; it is made again");
                 return Ok(Start::Lost);
             }

@@ -199,13 +199,16 @@ impl Run<'_> {
         let curve = attempt::keep(self.store, &task.attempt.curve())?;
         let telemetry = json!({
             "at": now(), "seconds": seconds, "attempt": task.attempt.number, "worker": worker,
-            "program": env!("CARGO_PKG_VERSION"),
+            "program": env!("CARGO_PKG_VERSION"), "host": cache::host(),
             "log": log, "curve": curve,
         });
         let mut stored = record.to_store(telemetry, log.into_iter().chain(curve).collect())?;
         let is_forced = self.selection.is_forced(request.stage);
         self.forced.insert(*key);
-        match self.store.commit(key, &stored)? {
+        self.owe(key);
+        let committed = self.store.commit(key, &stored)?;
+        self.push(*key, Some(request.clone()));
+        match committed {
             Commit::Different => {
                 let count = self.store.variants(key);
                 notes.push(format!(

@@ -7,10 +7,12 @@ use crate::journal::Journal;
 use crate::plan::{Plan, Resources, SlurmSettings, Stage};
 use crate::spec::executors::LOCAL;
 use anyhow::Result;
+use cache::Remote;
 use stages::io::DeviceChoice;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The request for a run, whether it executes or only looks.
@@ -28,6 +30,8 @@ pub struct Options {
     pub labels: PathBuf,
     /// Whether a look tells what stages will ask a server for.
     pub foretells: bool,
+    /// Where results are found that are not in the store, and where those of this run go.
+    pub remote: Option<Arc<Remote>>,
 }
 
 /// The settings for executing actions. Never part of a key.

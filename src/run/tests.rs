@@ -84,6 +84,7 @@ impl Place {
             looks: None,
             labels: self.path().join("toy.labels"),
             foretells: false,
+            remote: None,
         }
     }
 

@@ -41,6 +41,10 @@ impl RemoteSettings {
         }
     }
 
+    pub fn is_bucket(&self) -> bool {
+        matches!(self.address, Address::Bucket { .. })
+    }
+
     /// Checks the address of a server: its host, and that keys would not go over a network in the open.
     ///
     /// # Errors

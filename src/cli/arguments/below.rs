@@ -1,8 +1,8 @@
 //! The verbs below `gate`, `data`, `model` and `cache`.
 
-use super::super::options::{DeviceArgument, RunArgument, StoreArgument, dtype};
-use clap::Subcommand;
+use super::super::options::{Changes, DeviceArgument, RunArgument, StoreArgument, dtype};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
 use formats::data::RowsToWrite;
 use formats::dtype::Dtype;
 use std::path::PathBuf;
@@ -109,6 +109,28 @@ pub enum ModelVerb {
 
 #[derive(Subcommand)]
 pub enum CacheVerb {
+    /// Give results of a pipeline to the remote: those that this store has, of all stages or of some
+    Push {
+        #[command(flatten)]
+        of: SharedArguments,
+        /// Read every file that the remote has, and replace those that are damaged there
+        #[arg(long)]
+        verify: bool,
+    },
+    /// Fetch results of a pipeline from the remote, with all their files, so that nothing more is asked for them
+    Pull {
+        #[command(flatten)]
+        of: SharedArguments,
+    },
+    /// Show the remote, and which results of a pipeline are here and there
+    Status {
+        /// The pipeline file; default: the remote of the user's configuration alone is shown
+        file: Option<PathBuf>,
+        /// Only these stages
+        stages: Vec<String>,
+        #[command(flatten)]
+        store: StoreArgument,
+    },
     /// Hash every file again; report what is damaged and which stages must run again (exit code 1)
     Verify {
         /// The pipeline file next to which the store lies; default: the only store in this directory or below it
@@ -172,4 +194,17 @@ pub enum CacheVerb {
         #[command(flatten)]
         store: StoreArgument,
     },
+}
+
+/// The results that are shared.
+#[derive(Args)]
+pub struct SharedArguments {
+    /// The pipeline file
+    pub file: PathBuf,
+    /// Only these stages
+    pub stages: Vec<String>,
+    #[command(flatten)]
+    pub changes: Changes,
+    #[command(flatten)]
+    pub store: StoreArgument,
 }
