@@ -156,6 +156,17 @@ mod tests {
     }
 
     #[test]
+    fn cores_are_counted_where_a_stage_asks_for_some() {
+        let mut slots = Slots::new(4, Resources { cpu: Some(4), ..Resources::default() });
+        let three = Demand { cpu: 3, ..Demand::default() };
+        let first = slots.take(three).unwrap();
+        assert_eq!(slots.take(three), None);
+        assert!(slots.take(Demand::default()).is_some(), "others go on beside it");
+        slots.give_back(first);
+        assert!(slots.take(three).is_some());
+    }
+
+    #[test]
     fn what_does_not_fit_takes_nothing() {
         let gpu = |gpus| Demand { gpus, ..Demand::default() };
         let mut slots = Slots::new(2, Resources { memory: 8, ..Resources::default() });

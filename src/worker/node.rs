@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use rustix::process::Signal;
 use stages::io::{DeviceChoice, Host};
 use stages::{orphans, work};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
@@ -62,6 +63,14 @@ fn start(attempt: &Path) -> Result<Exit> {
     orphans::adopt();
     let worker = local::start(&Job { directory: directory.clone(), command, handover, ..Job::default() })?;
     let exit = wait(worker, &directory, asked.timeout.map(Duration::from_secs_f64), &is_warned)?;
+    if files::is_file(&directory.join(work::OUTCOME)).unwrap_or(false) {
+        let mut made = BTreeMap::new();
+        for name in [work::CANDIDATES, work::TABLES] {
+            sizes(&directory, Path::new(name), &mut made)?;
+        }
+        let text = serde_json::to_vec(&made).context("write the sizes of what was made")?;
+        book::write(&directory.join(book::MADE), &text)?;
+    }
     let end = StartEnd { exit, is_warned: is_warned.load(Ordering::Relaxed) };
     book::write(&directory.join(book::ENDED), &serde_json::to_vec(&end).context("write the end of a job")?)?;
     Ok(exit)
@@ -193,6 +202,22 @@ fn link(from: &Path, to: &Path, above: &[&OsStr]) -> Result<()> {
         };
         if linked.is_err() {
             fs::copy(&path, to.join(&name)).with_context(|| format!("copy {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds the sizes of all files below a directory, by their paths from the top.
+fn sizes(top: &Path, below: &Path, made: &mut BTreeMap<PathBuf, u64>) -> Result<()> {
+    let read = || format!("read {}", below.display());
+    for entry in files::found(fs::read_dir(top.join(below))).with_context(read)?.into_iter().flatten() {
+        let entry = entry.with_context(read)?;
+        let path = below.join(entry.file_name());
+        let metadata = fs::symlink_metadata(entry.path()).with_context(read)?;
+        if metadata.is_dir() {
+            sizes(top, &path, made)?;
+        } else {
+            made.insert(path, metadata.len());
         }
     }
     Ok(())

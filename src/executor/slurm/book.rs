@@ -10,6 +10,7 @@
 //! <attempt>/starts/<restart>-<random>/   a start on a node, and all that it writes
 //!                  …/started.json        last of what makes it: the host, the number of the restart
 //!                  …/alive               written once a minute
+//!                  …/made.json           after an outcome: the sizes of all files that it names, which may be seen late here
 //!                  …/ended.json          how the worker ended
 //! <attempt>/over            the run has taken the result, or knows that there is none
 //! ```
@@ -32,6 +33,7 @@ pub const SCRIPT: &str = "script.sh";
 pub const OUTPUT: &str = "slurm.txt";
 pub const STARTED: &str = "started.json";
 pub const ALIVE: &str = "alive";
+pub const MADE: &str = "made.json";
 pub const ENDED: &str = "ended.json";
 pub const OVER: &str = "over";
 
