@@ -55,7 +55,7 @@ use crate::report::answers::AnswerChoice;
 use crate::run::ExecutionOptions;
 use crate::{approvals, progress, worker};
 use anyhow::Result;
-use arguments::{CacheVerb, CommandLine, DataVerb, GateVerb, ModelVerb, Verb};
+use arguments::{CacheVerb, CommandLine, DataVerb, GateVerb, GcArguments, ModelVerb, Verb};
 use clap::{CommandFactory, Parser};
 use export::ExportForm;
 use find::RunQuery;
@@ -150,8 +150,10 @@ fn answer(verb: Verb) -> Result<u8> {
         Verb::Graph { file, format, changes } => graph::graph(&file, &changes, format),
         Verb::Ui(arguments) => ui::ui(&arguments),
         Verb::Watch { file, which } => watch::watch(file.as_deref(), &which),
-        Verb::Gc { file, keep_days, dry_run, remote: true, .. } => shared::collect(keep_days, dry_run, file.as_deref()),
-        Verb::Gc { file, keep_runs, keep_days, max_size, runs, dry_run, store, remote: false } => {
+        Verb::Gc(GcArguments { file, keep_days, dry_run, remote: true, .. }) => {
+            shared::collect(keep_days, dry_run, file.as_deref())
+        }
+        Verb::Gc(GcArguments { file, keep_runs, keep_days, max_size, runs, dry_run, store, remote: false }) => {
             let asked = gc::GcRequest { keep_runs, keep_days, max_size: max_size.as_deref(), runs, dry_run };
             gc::gc(&asked, file.as_deref(), &store)
         }

@@ -12,7 +12,7 @@ mod tests;
 pub use data::{fetch_data, files};
 pub use model::{cached, fetch};
 pub use repository::{Asset, Dataset, Repository, is_data};
-pub use settings::Settings;
+pub use settings::HubSettings;
 
 use anyhow::{Context, Result};
 use std::fs;

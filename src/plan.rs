@@ -58,7 +58,7 @@ pub struct Plan {
     pub skip_bad_rows: u64,
     /// The command that is told of holds, failures and ends; empty without one.
     pub notify: Vec<String>,
-    /// What the file says of the keys that the user's configuration has, too.
+    /// The keys that the user's configuration has, too, as the file has them.
     pub settings: Settings,
     /// Each stage comes after all it needs; ties follow the order of the file.
     pub stages: Vec<Stage>,

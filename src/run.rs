@@ -5,6 +5,7 @@ pub mod attempt;
 mod begin;
 pub mod death;
 pub mod devices;
+mod errands;
 mod finish;
 mod foreign;
 mod foretold;
@@ -33,11 +34,11 @@ use crate::schedule::{Command, News, Request, Schedule};
 use anyhow::{Context, Result};
 use attempt::Attempt;
 use cache::{Claim, Content, Digest, Remote, Store, is_interruption};
+use errands::Errands;
 use gpus::RunDevices;
 use head::head;
 use losses::Losses;
 use prefetch::{Prefetch, prefetch};
-use remote::Errands;
 use session::Session;
 pub use session::{ExecutionOptions, Options};
 use slots::{Share, Slots};
@@ -93,10 +94,7 @@ pub fn look(plan: &Plan, selection: &Selection, options: &Options, sink: &mut dy
 }
 
 fn with_remote(store: Store, options: &Options) -> Store {
-    match &options.remote {
-        Some(remote) => store.with_remote(remote.clone()),
-        None => store,
-    }
+    options.remote.as_ref().map_or_else(|| store.clone(), |remote| store.with_remote(remote.clone()))
 }
 
 /// The time in RFC 3339, to the second.
@@ -136,7 +134,7 @@ struct Run<'a> {
     /// Set after an interrupt: running jobs are asked to end, and nothing begins.
     is_stopping: bool,
     /// The way to the remote, if there is one.
-    errands: Option<Errands>,
+    errands: Option<Errands<Request, Waiter>>,
     /// Needed content is gone from the store.
     is_content_lost: bool,
     /// The stages of which a look told what they will ask for.
@@ -153,6 +151,12 @@ const MANY: usize = 64;
 
 /// Exit codes, most important first.
 const CODES: [u8; 4] = [130, 1, 3, 0];
+
+/// A part of the run that waits for files of the remote.
+enum Waiter {
+    Command(Command),
+    Work(Work),
+}
 
 /// An action to execute.
 struct Work {

@@ -8,7 +8,7 @@ use crate::spec::executors::{LOCAL, SlurmSettings, executors};
 use crate::spec::expect;
 use crate::spec::node::{Value, WithSpan};
 use crate::spec::yaml;
-use cache::RemoteSettings;
+pub use remote::CacheSettings;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -27,12 +27,6 @@ pub struct Settings {
     pub executor: Option<WithSpan<String>>,
     /// The clusters that stages may run on, by name.
     pub executors: BTreeMap<String, SlurmSettings>,
-}
-
-/// Where results are kept beside the store of this machine.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct CacheSettings {
-    pub remote: Option<RemoteSettings>,
 }
 
 impl Settings {

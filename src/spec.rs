@@ -45,7 +45,7 @@ pub struct Spec {
     pub skip_bad_rows: u64,
     /// The command that is told of holds, failures and ends; empty without one.
     pub notify: Vec<String>,
-    /// What the file says of the keys that the user's configuration has, too.
+    /// The keys that the user's configuration has, too, as the file has them.
     pub settings: Settings,
     /// The cache of a hub on this machine; `None` if the environment does not name it.
     pub hub_cache: Option<PathBuf>,
@@ -119,7 +119,7 @@ pub fn read(source: &SourceText, environment: &dyn Fn(&str) -> Option<String>) -
         skip_bad_rows: skip.unwrap_or(0),
         notify: notify.unwrap_or_default(),
         settings: Settings { cache, executor, executors: executors.unwrap_or_default() },
-        hub_cache: hub::Settings::from(|name| environment(name).map(Into::into)).ok().map(|hub| hub.cache_root),
+        hub_cache: hub::HubSettings::from(|name| environment(name).map(Into::into)).ok().map(|hub| hub.cache_root),
         mistakes,
     })
 }

@@ -1,6 +1,6 @@
 //! Records: the result of an action, under the action's key.
 
-use crate::{content::Content, digest::Digest, open, store::Store, write};
+use crate::{content::Content, digest::Digest, open, remote::layout::Part, store::Store, write};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -41,13 +41,6 @@ pub(crate) struct Page {
     /// where that would be long.
     #[serde(default)]
     files: Vec<(Part, Digest, u64)>,
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Part {
-    Trees,
-    Blobs,
 }
 
 /// The part of a page that most lookups need: no time is spent reading the rest.

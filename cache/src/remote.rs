@@ -9,10 +9,12 @@
 //! Nothing that it gives is believed: every byte is hashed, or sealed with its key, before it gets a name in a store. No call
 //! waits longer than a few times the time-out of its settings.
 
+mod bucket;
 mod credentials;
 mod failure;
 mod fetch;
 mod http;
+pub(crate) mod layout;
 mod probe;
 mod push;
 mod settings;
@@ -20,8 +22,9 @@ mod settings;
 mod tests;
 mod uploads;
 
-use crate::{content::Content, digest::Digest, record::Part};
+use crate::content::Content;
 use anyhow::{Context, Result, bail};
+pub use bucket::DeadUploads;
 use credentials::Credentials;
 pub use credentials::SECRETS;
 use failure::Health;
@@ -29,6 +32,7 @@ pub use failure::RemoteFailure;
 pub use fetch::{Answer, ForeignRecord};
 use futures_util::future::try_join_all;
 use http::HttpAgent;
+use layout::TOP;
 use object_store::{
     BackoffConfig, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
     aws::AmazonS3Builder, local::LocalFileSystem, path::Path as ObjectPath, prefix::PrefixStore,
@@ -46,10 +50,6 @@ use std::{
     time::Duration,
 };
 use tokio::runtime::{Builder, Runtime};
-pub use uploads::DeadUploads;
-
-/// The layout of what lies in a remote. Another one is beside it, and a program that knows only this does not see it.
-const TOP: &str = "v1";
 
 /// Parts of one file that are on their way at a time.
 const AT_ONCE: usize = 3;
@@ -65,8 +65,8 @@ const LONGEST_ANSWER: u64 = 16 << 20;
 pub struct Remote {
     settings: RemoteSettings,
     objects: Arc<dyn ObjectStore>,
-    /// What lists dead uploads, of a bucket.
-    bucket: Option<uploads::Bucket>,
+    /// The way to dead uploads, of a bucket.
+    bucket: Option<bucket::Bucket>,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
     health: Health,
@@ -125,7 +125,7 @@ impl Remote {
                 if let Some(endpoint) = &settings.endpoint {
                     builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
                 }
-                let bucket = uploads::Bucket::new(agent, found, &settings, name, prefix);
+                let bucket = bucket::Bucket::new(agent, found, &settings, name, prefix);
                 let objects = builder.build().with_context(open)?;
                 (Arc::new(PrefixStore::new(objects, prefix.as_str())), Some(bucket))
             }
@@ -251,7 +251,7 @@ impl Remote {
             });
             let piece = match piece {
                 // A range of nothing cannot be asked for.
-                Err(failure) if at == 0 && failure.may_be_of_range() && matches!(self.length(path), Ok(Some(0))) => {
+                Err(RemoteFailure::Unreadable) if at == 0 && matches!(self.length(path), Ok(Some(0))) => {
                     return Ok(Some(Reading::Whole));
                 }
                 piece => piece?,
@@ -322,7 +322,8 @@ impl Remote {
                 }
                 self.wrote(self.asked(try_join_all(parts)))?;
             }
-            Ok(self.wrote(self.asked(upload.complete()))?).map(drop)
+            self.wrote(self.asked(upload.complete()))?;
+            Ok(())
         };
         let sent = sent();
         if sent.is_err() {
@@ -334,7 +335,7 @@ impl Remote {
 
     /// Remembers that it refuses what is written.
     fn wrote<T>(&self, written: Result<T, RemoteFailure>) -> Result<T, RemoteFailure> {
-        if let Err(failure @ RemoteFailure::Refused(_)) = &written {
+        if let Err(failure @ (RemoteFailure::Refused(_) | RemoteFailure::WrongClock)) = &written {
             self.warn(&format!(
                 "write to it: {failure}; nothing more is pushed (`mode: read-only` where that is meant)"
             ));
@@ -366,22 +367,6 @@ enum Reading {
     Short,
     /// It says that it is longer than it may be.
     TooLong(u64),
-}
-
-fn record_path(key: &Digest) -> ObjectPath {
-    object_path("actions", key, ".json")
-}
-
-fn content_path(part: Part, digest: &Digest) -> ObjectPath {
-    match part {
-        Part::Trees => object_path("trees", digest, ".json"),
-        Part::Blobs => object_path("blobs", digest, ""),
-    }
-}
-
-fn object_path(part: &str, digest: &Digest, suffix: &str) -> ObjectPath {
-    let hex = digest.to_string();
-    ObjectPath::from(format!("{TOP}/{part}/{}/{}{suffix}", &hex[..2], &hex[2..]))
 }
 
 /// Quick failures are tried again within the time of one request; a silence is not.

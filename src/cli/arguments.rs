@@ -2,7 +2,7 @@
 
 mod below;
 
-pub use below::{CacheVerb, DataVerb, GateVerb, ModelVerb, SharedArguments};
+pub use below::{CacheVerb, DataVerb, GateVerb, GcArguments, ModelVerb, SharedArguments};
 
 use super::answers::AnswerFormat;
 use super::label::LabelArguments;
@@ -300,31 +300,7 @@ pub enum Verb {
     /// Serve the newest run as a page: progress, curves and verdicts as they come, and gates that wait for a person
     Ui(UiArguments),
     /// Remove results that no kept run uses; kept are the last runs of each pipeline, pinned and running ones
-    Gc {
-        /// The pipeline file next to which the store lies; default: the only store in this directory or below it
-        file: Option<PathBuf>,
-        /// The number of runs of each pipeline to keep
-        #[arg(long, value_name = "N", default_value_t = 5)]
-        keep_runs: usize,
-        /// Also keep runs, and anything written, in the last N days
-        #[arg(long, value_name = "N")]
-        keep_days: Option<u32>,
-        /// Remove only as much as is needed to get down to this size: `20G`; the oldest goes first
-        #[arg(long, value_name = "SIZE")]
-        max_size: Option<String>,
-        /// Also remove the journals of runs that are not kept: `runs` no longer lists them
-        #[arg(long)]
-        runs: bool,
-        /// Only print what would be removed
-        #[arg(long)]
-        dry_run: bool,
-        /// Give up uploads to the remote that died (older than --keep-days, else than a day), and nothing else: results in a remote
-        /// are never removed
-        #[arg(long, conflicts_with_all = ["keep_runs", "max_size", "runs"])]
-        remote: bool,
-        #[command(flatten)]
-        store: StoreArgument,
-    },
+    Gc(GcArguments),
     /// Maintain the store and what it shares: verify, du, export, import, pin, push, pull, status
     Cache {
         #[command(subcommand)]

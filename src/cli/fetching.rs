@@ -30,15 +30,19 @@ pub fn data(data: &hub::Dataset, fetches: bool) -> Result<Option<Vec<PathBuf>>> 
     told(data, &settings, |progress| hub::fetch_data(data, &settings, progress)).map(Some)
 }
 
-fn settings() -> Result<hub::Settings> {
-    hub::Settings::from(|name| std::env::var_os(name))
+fn settings() -> Result<hub::HubSettings> {
+    hub::HubSettings::from(|name| std::env::var_os(name))
 }
 
 /// A function that takes the name of a file, the bytes of it that came, and all its bytes.
 type FetchProgress<'a> = &'a mut dyn FnMut(&str, u64, u64);
 
 /// Fetches, and prints each file that comes.
-fn told<T>(asset: &dyn Display, settings: &hub::Settings, fetch: impl FnOnce(FetchProgress) -> Result<T>) -> Result<T> {
+fn told<T>(
+    asset: &dyn Display,
+    settings: &hub::HubSettings,
+    fetch: impl FnOnce(FetchProgress) -> Result<T>,
+) -> Result<T> {
     if !settings.is_offline {
         terminal::remark(&format!("fetch {asset}: asking {}\n", settings.endpoint));
     }

@@ -227,9 +227,9 @@ pub fn collect(keep_days: Option<u32>, dry_run: bool, file: Option<&Path>) -> Re
     let age = Duration::from_secs(u64::from(keep_days.unwrap_or(1)) * DAY);
     let found = remote.collect_uploads(age, dry_run)?;
     let word = if dry_run { "would be given up" } else { "given up" };
-    let bytes = if found.old.bytes > 0 { format!(" ({})", format::bytes(found.old.bytes)) } else { String::new() };
+    let bytes = if found.bytes > 0 { format!(" ({})", format::bytes(found.bytes)) } else { String::new() };
     let young = if found.young > 0 { format!("; {} younger ones may still go on", found.young) } else { String::new() };
-    let (address, count) = (&remote.settings().address, found.old.count);
+    let (address, count) = (&remote.settings().address, found.old);
     terminal::say(&format!("{address}: {count} dead uploads {word}{bytes}{young}; results in a remote stay\n"))?;
     Ok(0)
 }

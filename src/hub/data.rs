@@ -1,7 +1,7 @@
 //! Data sets of the hub: which files a reference names, and whether they are all on this machine.
 
 use super::remote::{OFFLINE, RemoteFile, Reply, ask, lock, way_out};
-use super::{Dataset, MARK_OF_ALL, Settings, Snapshot, local, read_if_there};
+use super::{Dataset, HubSettings, MARK_OF_ALL, Snapshot, local, read_if_there};
 use anyhow::{Context, Result, anyhow, bail};
 use formats::data as rows;
 use stages::stage::did_you_mean;
@@ -39,7 +39,7 @@ pub fn files(data: &Dataset, cache_root: &Path) -> Result<Option<Vec<PathBuf>>> 
 /// and the next call resumes from them.
 pub fn fetch_data(
     data: &Dataset,
-    settings: &Settings,
+    settings: &HubSettings,
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Vec<PathBuf>> {
     let Dataset { repository, .. } = data;
@@ -179,7 +179,7 @@ fn is_one_file(path: &str) -> bool {
 }
 
 /// The error without a network.
-fn missing(data: &Dataset, settings: &Settings, reason: &str) -> anyhow::Error {
+fn missing(data: &Dataset, settings: &HubSettings, reason: &str) -> anyhow::Error {
     let folder = data.repository.folder(&settings.cache_root);
     let find = || -> Result<String> {
         let unknown = if data.path.is_empty() { "its files".to_owned() } else { data.path.clone() };

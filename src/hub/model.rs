@@ -1,7 +1,7 @@
 //! Models of the hub: which files one has, and whether they are all on this machine.
 
 use super::remote::{OFFLINE, Reply, ask, lock, way_out};
-use super::{MARK_OF_ALL, Repository, Settings, Snapshot, local};
+use super::{HubSettings, MARK_OF_ALL, Repository, Snapshot, local};
 use anyhow::{Context, Result, bail};
 use formats::weights::{self, INDEX, WEIGHTS};
 use serde_json::{Map, Value};
@@ -47,7 +47,7 @@ pub fn cached(model: &Repository, cache_root: &Path) -> Result<Option<Snapshot>>
 /// `check` refused; the cache cannot be written. Fetched bytes are kept, and the next call resumes from them.
 pub fn fetch(
     model: &Repository,
-    settings: &Settings,
+    settings: &HubSettings,
     check: &dyn Fn(&Path) -> Result<()>,
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Snapshot> {
@@ -97,7 +97,7 @@ pub fn fetch(
 }
 
 /// The snapshot without a network: the files on this machine must be enough.
-fn as_it_is(model: &Repository, settings: &Settings, reason: &str) -> Result<Snapshot> {
+fn as_it_is(model: &Repository, settings: &HubSettings, reason: &str) -> Result<Snapshot> {
     let folder = model.folder(&settings.cache_root);
     let known = local(model, &settings.cache_root)?;
     let lacking = lacks(known.as_ref().map_or(&folder, |snapshot| &snapshot.directory));

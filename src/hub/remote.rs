@@ -1,7 +1,7 @@
 //! Downloads from the hub through hf-hub: retries, and messages for refusals and failures.
 
 use super::repository::RepositoryKind;
-use super::{Repository, Settings, Snapshot, is_commit, local};
+use super::{HubSettings, Repository, Snapshot, is_commit, local};
 use anyhow::{Context, Result, anyhow, bail};
 use hf_hub::Cache;
 use hf_hub::api::Progress;
@@ -33,7 +33,7 @@ pub fn way_out(repository: &Repository, file: &str, lacking: &str, folder: &Path
 /// A commit of a repository on the hub.
 pub struct Remote<'a> {
     repository: &'a Repository,
-    settings: &'a Settings,
+    settings: &'a HubSettings,
     api: Api,
     repo: ApiRepo,
     /// The revision that was asked for: a commit, if that of the reference was resolved before.
@@ -66,7 +66,7 @@ struct CommitListing {
 
 /// Asks the hub for the files of a repository. A revision that is resolved on this machine stays resolved, even if some
 /// of its files are missing. Errors: the hub refuses, or has no such repository.
-pub fn ask<'a>(repository: &'a Repository, settings: &'a Settings) -> Result<Reply<'a>> {
+pub fn ask<'a>(repository: &'a Repository, settings: &'a HubSettings) -> Result<Reply<'a>> {
     let cache_root = &settings.cache_root;
     let cache = Cache::new(cache_root.clone());
     let api = ApiBuilder::from_cache(cache).with_endpoint(settings.endpoint.clone()).with_token(settings.token.clone());
@@ -202,7 +202,7 @@ fn escaped(name: &str) -> String {
 }
 
 /// The message if the hub was reached and refused; `None` for other failures.
-fn refusal(repository: &Repository, settings: &Settings, asked: &str, error: &ApiError) -> Option<anyhow::Error> {
+fn refusal(repository: &Repository, settings: &HubSettings, asked: &str, error: &ApiError) -> Option<anyhow::Error> {
     let Repository { owner, name, revision, .. } = repository;
     let endpoint = &settings.endpoint;
     let noun = repository.kind.noun();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The local cache and the hub.
-pub struct Settings {
+pub struct HubSettings {
     pub cache_root: PathBuf,
     pub endpoint: String,
     pub token: Option<String>,
@@ -17,10 +17,10 @@ pub struct Settings {
     pub pause: Duration,
 }
 
-impl Settings {
+impl HubSettings {
     /// Reads the environment as the Python library does, so that both use the same cache and account. Errors: no
     /// variable names the cache; `HF_ENDPOINT` or `HF_TOKEN` is not UTF-8; the token file exists and cannot be read.
-    pub fn from(env: impl Fn(&str) -> Option<OsString>) -> Result<Settings> {
+    pub fn from(env: impl Fn(&str) -> Option<OsString>) -> Result<HubSettings> {
         let set = |name: &str| env(name).filter(|value| !value.is_empty());
         let user = set("HOME").map(PathBuf::from);
         let path = |name: &str| {
@@ -50,7 +50,7 @@ impl Settings {
         let is_true = |value: OsString| {
             ["1", "on", "yes", "true"].iter().any(|truth| value.to_str().is_some_and(|v| v.eq_ignore_ascii_case(truth)))
         };
-        Ok(Settings {
+        Ok(HubSettings {
             cache_root,
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             token: token.filter(|token| !token.is_empty()),

@@ -44,7 +44,7 @@ struct State {
 struct Hub {
     state: Arc<Mutex<State>>,
     place: tempfile::TempDir,
-    settings: Settings,
+    settings: HubSettings,
 }
 
 impl Hub {
@@ -64,7 +64,7 @@ impl Hub {
         });
         let place = tempfile::tempdir().unwrap();
         let cache_root = place.path().join("hub");
-        let settings = Settings { cache_root, endpoint, token: None, is_offline: false, pause: Duration::ZERO };
+        let settings = HubSettings { cache_root, endpoint, token: None, is_offline: false, pause: Duration::ZERO };
         Hub { state, place, settings }
     }
 
@@ -664,7 +664,7 @@ fn the_environment_means_what_it_means_to_the_python_library() {
     let home = place.path().to_str().unwrap();
     let check = |variables: &[(&str, &str)], expected: Expect| {
         let env = |name: &str| Some(OsString::from(variables.iter().find(|(known, _)| *known == name)?.1));
-        let said = match Settings::from(env) {
+        let said = match HubSettings::from(env) {
             Ok(settings) => format!(
                 "{} {} {} {}",
                 settings.cache_root.display(),

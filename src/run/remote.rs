@@ -1,155 +1,16 @@
 //! The remote of a run: asked for records before work begins, for files before they are read, and given what is made here,
 //! all in the background. A run that finds everything at home asks nothing.
 
-use super::{PATIENCE, RESTARTS, Run, Work};
+use super::errands::{Errand, ErrandReport, Errands, MissingContent, is_here};
+use super::{PATIENCE, RESTARTS, Run, Waiter, Work};
 use crate::action::Action;
 use crate::event::{Event, RemoteRecord, Table};
 use crate::schedule::{Command, Request, Schedule};
 use anyhow::Result;
-use cache::{Answer, Content, Digest, Push, Store};
+use cache::{Answer, Content, Digest, Push};
 use serde_json::Value;
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-/// The number of questions and of pushes that are on their way at a time.
-const ASKERS: usize = 6;
-const PUSHERS: usize = 2;
-
-/// A content that is needed, or one file of it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct MissingContent {
-    content: Content,
-    file: Option<String>,
-}
-
-enum Errand {
-    Ask(Digest),
-    Fetch(MissingContent),
-    Push(Digest),
-}
-
-/// What came of an errand.
-pub enum ErrandReport {
-    Asked(Digest, Result<Answer>),
-    Fetched(MissingContent),
-    Pushed(Digest, Result<Push>),
-}
-
-/// A queue of errands with its threads, which are started by the first one.
-struct Porters {
-    queue: Option<Sender<Errand>>,
-    count: usize,
-}
-
-/// What a run waits for.
-enum Waiter {
-    Command(Command),
-    Work(Work),
-}
-
-/// The errands of a run to its remote.
-pub struct Errands {
-    store: Store,
-    asking: Porters,
-    pushing: Porters,
-    report: Sender<ErrandReport>,
-    reports: Receiver<ErrandReport>,
-    /// The keys that were asked about, whatever was answered.
-    asked: BTreeSet<Digest>,
-    /// Those that no answer came about yet, and who asks.
-    open: HashMap<Digest, Vec<Request>>,
-    /// What was sent for, and who needs it.
-    fetched: HashMap<MissingContent, Vec<Waiter>>,
-    /// What was sent for before: it is here, or cannot be had.
-    tried: HashSet<MissingContent>,
-    /// The keys of which a push is on its way, with what asked for them.
-    pushed: HashMap<Digest, Option<Request>>,
-    failed_pushes: usize,
-}
-
-impl Errands {
-    /// `None` without a remote.
-    pub fn new(store: &Store) -> Option<Errands> {
-        store.remote()?;
-        let (report, reports) = channel();
-        Some(Errands {
-            store: store.clone(),
-            asking: Porters { queue: None, count: ASKERS },
-            pushing: Porters { queue: None, count: PUSHERS },
-            report,
-            reports,
-            asked: BTreeSet::new(),
-            open: HashMap::new(),
-            fetched: HashMap::new(),
-            tried: HashSet::new(),
-            pushed: HashMap::new(),
-            failed_pushes: 0,
-        })
-    }
-
-    /// Whether the schedule may hear something from the remote.
-    pub fn is_awaited(&self) -> bool {
-        !self.open.is_empty() || !self.fetched.is_empty()
-    }
-
-    fn send(&mut self, errand: Errand) {
-        let porters = if matches!(errand, Errand::Push(_)) { &mut self.pushing } else { &mut self.asking };
-        let queue = porters.queue.get_or_insert_with(|| start(porters.count, &self.store, &self.report));
-        // Without a thread nothing would be heard: then it is done here.
-        if let Err(errand) = queue.send(errand) {
-            let _ = self.report.send(carry_out(&self.store, errand.0));
-        }
-    }
-
-    fn takes_nothing(&self) -> bool {
-        self.store.remote().is_none_or(|remote| remote.takes_nothing())
-    }
-}
-
-fn start(count: usize, store: &Store, report: &Sender<ErrandReport>) -> Sender<Errand> {
-    let (queue, errands) = channel::<Errand>();
-    let errands = Arc::new(Mutex::new(errands));
-    for _ in 0..count {
-        let (store, report, errands) = (store.clone(), report.clone(), errands.clone());
-        let porter = move || {
-            loop {
-                let next = errands.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                let Ok(errand) = next else { return };
-                if report.send(carry_out(&store, errand)).is_err() {
-                    return;
-                }
-            }
-        };
-        let _ = thread::Builder::new().spawn(porter);
-    }
-    queue
-}
-
-fn carry_out(store: &Store, errand: Errand) -> ErrandReport {
-    match errand {
-        Errand::Ask(key) => ErrandReport::Asked(key, store.ask(&key)),
-        Errand::Fetch(needed) => {
-            // A failure shows when the content is read.
-            let _ = match &needed.file {
-                None => store.fetch(&needed.content),
-                Some(file) => store.read(&needed.content, file).map(drop),
-            };
-            ErrandReport::Fetched(needed)
-        }
-        Errand::Push(key) => ErrandReport::Pushed(key, store.push(&key, false)),
-    }
-}
-
-/// Whether it is here, or cannot be had.
-fn is_here(store: &Store, MissingContent { content, file }: &MissingContent) -> bool {
-    match file {
-        None => store.has(content),
-        Some(file) => store.file(content, file).is_ok_and(|file| store.has(&file)),
-    }
-}
 
 impl Run<'_> {
     /// Asks the remote for a record that is not here; true if the request waits for the answer.
@@ -171,7 +32,7 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// Sends for the table that a command reads, unless it is here; the command comes back, if it waits.
+    /// Sends for what a command reads and is not here; the command comes back if all is.
     pub fn fetches_for(&mut self, command: Command) -> Option<Command> {
         let needed = match &command {
             Command::Read(Table { content, file, .. }) => {
@@ -180,18 +41,19 @@ impl Run<'_> {
             Command::Labels(worklist) => MissingContent { content: worklist.clone(), file: None },
             _ => return Some(command),
         };
-        let is_parked = self.parks(vec![needed], Waiter::Command(command));
-        match is_parked {
-            Ok(()) => None,
-            Err(Waiter::Command(command)) => Some(command),
-            Err(Waiter::Work(_)) => None,
+        match self.park(vec![needed], Waiter::Command(command)) {
+            Some(Waiter::Command(command)) => Some(command),
+            _ => None,
         }
     }
 
-    /// Sends for the inputs of an action, unless they are here; the work comes back, if it waits.
+    /// Sends for the inputs of an action that are not here; the work comes back if all are.
     pub fn fetches_inputs(&mut self, work: Work) -> Option<Work> {
+        if self.errands.is_none() {
+            return Some(work);
+        }
         let inputs = match Action::read(&work.request.action.action) {
-            Ok(action) if self.errands.is_some() => {
+            Ok(action) => {
                 let ours = |content: &Content| self.contents.values().any(|known| known == content);
                 let placements = action.placements().into_iter().map(|(.., content)| content.clone());
                 placements
@@ -199,37 +61,36 @@ impl Run<'_> {
                     .map(|content| MissingContent { content, file: None })
                     .collect()
             }
-            _ => Vec::new(),
+            // Whoever begins it says what is wrong.
+            Err(_) => Vec::new(),
         };
-        match self.parks(inputs, Waiter::Work(work)) {
-            Ok(()) | Err(Waiter::Command(_)) => None,
-            Err(Waiter::Work(work)) => Some(work),
+        match self.park(inputs, Waiter::Work(work)) {
+            Some(Waiter::Work(work)) => Some(work),
+            _ => None,
         }
     }
 
-    /// Lets something wait for the first content that is not here. `Err` gives it back: all is.
-    fn parks(&mut self, needed: Vec<MissingContent>, parked: Waiter) -> Result<(), Waiter> {
-        let Some(errands) = &mut self.errands else { return Err(parked) };
+    /// Lets something wait for the first content that is not here; it comes back if all is.
+    fn park(&mut self, needed: Vec<MissingContent>, waiter: Waiter) -> Option<Waiter> {
+        let Some(errands) = &mut self.errands else { return Some(waiter) };
         let is_left_alone = self.store.remote().is_none_or(|remote| remote.is_left_alone());
         let missing =
             needed.into_iter().filter(|needed| !errands.tried.contains(needed) && !is_here(self.store, needed));
         let missing: Vec<MissingContent> = missing.collect();
-        let Some(first) = missing.first().cloned().filter(|_| !is_left_alone) else { return Err(parked) };
+        let Some(first) = missing.first().cloned().filter(|_| !is_left_alone) else { return Some(waiter) };
         for needed in missing {
             if !errands.fetched.contains_key(&needed) {
                 errands.fetched.insert(needed.clone(), Vec::new());
                 errands.send(Errand::Fetch(needed));
             }
         }
-        errands.fetched.entry(first).or_default().push(parked);
-        Ok(())
+        errands.fetched.entry(first).or_default().push(waiter);
+        None
     }
 
     /// Waits for the remote up to `patience`, and takes what came.
     pub fn reports(&self, patience: Duration) -> Vec<ErrandReport> {
-        let Some(errands) = &self.errands else { return Vec::new() };
-        let first = errands.reports.recv_timeout(patience);
-        first.into_iter().chain(errands.reports.try_iter()).collect()
+        self.errands.as_ref().map(|errands| errands.reports(patience)).unwrap_or_default()
     }
 
     /// Carries on with what waited for the remote.
@@ -345,7 +206,7 @@ impl Run<'_> {
     pub fn finish_pushes(&mut self, schedule: &mut Schedule) -> Result<()> {
         let mut is_told = false;
         while let Some(left) = self.errands.as_ref().map(|errands| errands.pushed.len()).filter(|left| *left > 0) {
-            if self.interrupt.load(std::sync::atomic::Ordering::Relaxed) {
+            if self.interrupt.load(Ordering::Relaxed) {
                 break;
             }
             if !std::mem::replace(&mut is_told, true) {

@@ -1,4 +1,4 @@
-//! What a run tells: its events go to the journal first, and then to who listens.
+//! The events of a run: they go to the journal first, and then to who listens.
 
 use super::{CODES, Run, now};
 use crate::cause::EvalPart;

@@ -1,6 +1,5 @@
 //! `cache`: the remote that machines share, from YAML and from the environment.
 
-use super::CacheSettings;
 use crate::diagnostic::Diagnostic;
 use crate::spec::expect;
 use crate::spec::limits;
@@ -19,6 +18,12 @@ pub const ENDPOINT: &str = "PIPELINE_CACHE_ENDPOINT";
 pub const MODE: &str = "PIPELINE_CACHE_MODE";
 /// The value of [`URL`] that says there is none.
 const NONE: &str = "none";
+
+/// Where results are kept beside the store of this machine.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CacheSettings {
+    pub remote: Option<RemoteSettings>,
+}
 
 pub fn cache(node: &Node, mistakes: &mut Vec<Diagnostic>) -> CacheSettings {
     if node.value == Value::Null {
@@ -82,7 +87,7 @@ fn remote_of(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<RemoteSettin
     address.map(|_| remote)
 }
 
-/// What the environment says of the remote, over what the files say.
+/// The remote as the environment has it, over what the files say.
 ///
 /// # Errors
 /// A variable that says something else.

@@ -1,4 +1,4 @@
-//! What a remote does instead of answering, and when it is left alone.
+//! Failures of a remote: their causes, and when it is left alone.
 
 use object_store::client::{HttpError, HttpErrorKind};
 use std::{
@@ -22,6 +22,10 @@ pub enum RemoteFailure {
     TimedOut,
     /// It says that this is not allowed.
     Refused(String),
+    /// It does so because its clock and that of this machine differ.
+    WrongClock,
+    /// Its answer is none to what was asked, as to a range of an object that has none.
+    Unreadable,
     /// It gave another answer than was asked for.
     Failed(String),
     /// The run goes on without it.
@@ -35,6 +39,8 @@ impl fmt::Display for RemoteFailure {
             RemoteFailure::Away => text.write_str("it cannot be reached"),
             RemoteFailure::TimedOut => text.write_str("it did not answer in time"),
             RemoteFailure::Refused(why) => write!(text, "it refuses: {why}"),
+            RemoteFailure::WrongClock => text.write_str("it refuses: its clock and that of this machine differ"),
+            RemoteFailure::Unreadable => text.write_str("what it answers cannot be read"),
             RemoteFailure::Failed(why) => text.write_str(why),
             RemoteFailure::LeftAlone => text.write_str("it is left alone after failures before"),
         }
@@ -44,55 +50,85 @@ impl fmt::Display for RemoteFailure {
 impl Error for RemoteFailure {}
 
 impl RemoteFailure {
-    /// Whether it may be the answer to a range that an object does not have.
-    pub fn may_be_of_range(&self) -> bool {
-        matches!(self, RemoteFailure::Failed(why) if why.starts_with("it answers 416") || why == UNREADABLE)
-    }
-
-    /// The cause of an error. What a server writes is not quoted but for its code: some repeat what was signed.
+    /// The cause of an error.
     pub fn of(error: &object_store::Error) -> RemoteFailure {
         let mut inner: Option<&(dyn Error + 'static)> = Some(error);
         let (mut kind, mut system) = (None, None);
         while let Some(cause) = inner {
+            if let Some(refusal) = cause.downcast_ref::<ServerRefusal>() {
+                return refusal.failure();
+            }
             kind = kind.or_else(|| cause.downcast_ref::<HttpError>().map(HttpError::kind));
             system = system.or_else(|| cause.downcast_ref::<std::io::Error>());
             inner = cause.source();
         }
-        let text = error.to_string();
-        let code = tag(&text, "Code");
-        match (error, kind) {
-            _ if code.as_deref() == Some("NoSuchBucket") => RemoteFailure::NoPlace,
-            (object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }, _) => {
-                RemoteFailure::Refused(code.unwrap_or_else(|| "access is denied".to_owned()))
+        match (error, kind, system) {
+            (_, Some(HttpErrorKind::Timeout), _) => RemoteFailure::TimedOut,
+            (_, Some(HttpErrorKind::Connect), _) => RemoteFailure::Away,
+            (_, Some(_), _) => RemoteFailure::Failed("the connection was cut".to_owned()),
+            (object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }, ..) => {
+                RemoteFailure::Refused("access is denied".to_owned())
             }
-            (_, Some(HttpErrorKind::Timeout)) => RemoteFailure::TimedOut,
-            (_, Some(HttpErrorKind::Connect)) => RemoteFailure::Away,
-            (_, Some(_)) => RemoteFailure::Failed("the connection was cut".to_owned()),
-            _ => {
-                let status = text.split_once("status code: ").map(|(_, rest)| rest);
-                let status =
-                    status.and_then(|rest| rest.get(..3)).filter(|code| code.bytes().all(|one| one.is_ascii_digit()));
-                RemoteFailure::Failed(match (status, code, system) {
-                    (Some(status), Some(code), _) => format!("it answers {status} ({code})"),
-                    (Some(status), None, _) => format!("it answers {status}"),
-                    (None, _, Some(system)) => system.to_string(),
-                    (None, ..) => UNREADABLE.to_owned(),
-                })
+            (_, _, Some(system)) if system.kind() == std::io::ErrorKind::PermissionDenied => {
+                RemoteFailure::Refused("permission denied".to_owned())
             }
+            (_, _, Some(system)) => RemoteFailure::Failed(system.to_string()),
+            _ => RemoteFailure::Unreadable,
         }
     }
 }
 
-const UNREADABLE: &str = "what it answers cannot be read";
+/// An answer of a server that is no success. What it writes is not quoted but for its code: some repeat what was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerRefusal {
+    pub status: u16,
+    pub code: Option<String>,
+}
 
-/// The text of an element that has letters alone, as the codes of S3 do.
-fn tag(text: &str, name: &str) -> Option<String> {
-    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+impl fmt::Display for ServerRefusal {
+    fn fmt(&self, text: &mut fmt::Formatter) -> fmt::Result {
+        write!(text, "it answers {}", self.status)?;
+        self.code.iter().try_for_each(|code| write!(text, " ({code})"))
+    }
+}
+
+impl Error for ServerRefusal {}
+
+impl ServerRefusal {
+    /// Reads an answer; `None` if it is for others to understand: a success, an object that is not there, a condition that
+    /// does not hold.
+    pub fn read(status: u16, body: &[u8]) -> Option<ServerRefusal> {
+        let code = || code_of(&String::from_utf8_lossy(body));
+        match status {
+            0..400 | 409 | 412 => None,
+            404 => code().filter(|code| code == NO_BUCKET).map(|code| ServerRefusal { status, code: Some(code) }),
+            _ => Some(ServerRefusal { status, code: code() }),
+        }
+    }
+
+    fn failure(&self) -> RemoteFailure {
+        match (self.status, &self.code) {
+            (404, _) => RemoteFailure::NoPlace,
+            (401 | 403, Some(code)) if code == SKEWED => RemoteFailure::WrongClock,
+            (401 | 403, code) => RemoteFailure::Refused(code.clone().unwrap_or_else(|| "access is denied".to_owned())),
+            (416, _) => RemoteFailure::Unreadable,
+            _ => RemoteFailure::Failed(self.to_string()),
+        }
+    }
+}
+
+/// Codes of S3.
+const NO_BUCKET: &str = "NoSuchBucket";
+const SKEWED: &str = "RequestTimeTooSkewed";
+
+/// The code of an error of S3: a word of letters.
+fn code_of(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("<Code>")?;
     let (value, _) = rest.split_once("</")?;
     (value.len() < 64 && value.bytes().all(|byte| byte.is_ascii_alphanumeric())).then(|| value.to_owned())
 }
 
-/// What is left of the patience with a remote in this process.
+/// The patience with a remote in this process.
 #[derive(Debug, Default)]
 pub struct Health {
     /// The weight of failures since the last success.
@@ -148,13 +184,16 @@ mod tests {
 
     #[test]
     fn what_a_server_repeats_of_a_signature_is_not_quoted() {
-        let text = "status code: 403 Forbidden: <Error><Code>SignatureDoesNotMatch</Code><AWSAccessKeyId>AKIA1</AWSAccessKeyId>";
-        let error = object_store::Error::PermissionDenied { path: "x".to_owned(), source: text.into() };
-        assert_eq!(RemoteFailure::of(&error).to_string(), "it refuses: SignatureDoesNotMatch");
-        let error =
-            object_store::Error::Generic { store: "S3", source: "status code: 507 Full: <Code>a secret</Code>".into() };
-        assert_eq!(RemoteFailure::of(&error).to_string(), "it answers 507");
-        let error = object_store::Error::NotFound { path: "x".to_owned(), source: "<Code>NoSuchBucket</Code>".into() };
-        assert_eq!(RemoteFailure::of(&error), RemoteFailure::NoPlace);
+        let of = |status, body: &str| ServerRefusal::read(status, body.as_bytes()).map(|one| one.failure().to_string());
+        let body = "<Error><Code>SignatureDoesNotMatch</Code><AWSAccessKeyId>AKIA1</AWSAccessKeyId></Error>";
+        let said = |text: &str| Some(text.to_owned());
+        assert_eq!(of(403, body), said("it refuses: SignatureDoesNotMatch"));
+        assert_eq!(of(507, "<Code>a secret</Code>"), said("it answers 507"));
+        assert_eq!(
+            of(403, "<Code>RequestTimeTooSkewed</Code>"),
+            said("it refuses: its clock and that of this machine differ")
+        );
+        assert_eq!(of(404, "<Code>NoSuchBucket</Code>"), said("it is not there"));
+        assert_eq!((of(404, "<Code>NoSuchKey</Code>"), of(412, ""), of(206, "")), (None, None, None));
     }
 }

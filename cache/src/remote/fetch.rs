@@ -1,13 +1,16 @@
-//! What comes down. Records, lists of files and files get their names in the store once they were checked.
+//! The way down. Records, lists of files and files get their names in the store once they were checked.
 
-use super::{Reading, Remote, RemoteFailure, content_path, record_path};
+use super::{
+    Reading, Remote, RemoteFailure,
+    layout::{Part, content_path, record_path},
+};
 use crate::{
     content::{Content, Damage},
     digest::Digest,
     disown::Disavowal,
     interruption::interrupted,
     inventory::Tally,
-    record::{Part, Record, is_same, unseal},
+    record::{Record, is_same, unseal},
     store::Store,
     tree::Tree,
     write,
@@ -35,7 +38,7 @@ const MOST_FILES: usize = 20_000;
 /// The number of files that are asked about, or that come, at a time.
 const THREADS: usize = 4;
 
-/// What a remote says of a key.
+/// The answer of a remote about a key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     Record(Box<ForeignRecord>),

@@ -1,5 +1,6 @@
 //! The HTTP by which a bucket is asked: the client that the program has already, behind the interface of `object_store`.
 
+use super::failure::ServerRefusal;
 use async_trait::async_trait;
 use http_body_util::BodyExt;
 use object_store::client::{
@@ -53,7 +54,14 @@ impl HttpAgent {
         };
         let (parts, body) = answered.map_err(http_error)?.into_parts();
         let bytes = body.into_with_config().limit(self.most).read_to_vec().map_err(http_error)?;
-        Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(bytes)))
+        match ServerRefusal::read(parts.status.as_u16(), &bytes) {
+            None => Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(bytes))),
+            // A server that is in trouble may be out of it a moment later.
+            Some(refusal) if matches!(refusal.status, 429 | 500..=599) => {
+                Err(HttpError::new(HttpErrorKind::Interrupted, refusal))
+            }
+            Some(refusal) => Err(HttpError::new(HttpErrorKind::Unknown, refusal)),
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! A trial of a remote, for `doctor`: what it lets this user do, and whether it keeps what the protocol stands on.
 
-use super::{Remote, RemoteFailure, TOP};
+use super::{Remote, RemoteFailure, layout::TOP};
 use object_store::{ObjectStoreExt, path::Path as ObjectPath};
 use std::time::SystemTime;
 
-/// What a trial showed.
+/// The findings of a trial.
 #[derive(Debug)]
 pub struct Probe {
     pub lists: Result<(), RemoteFailure>,

@@ -1,12 +1,16 @@
-//! What goes up: files, then lists of files, then the record, so that a kill at any point leaves no record whose files are
+//! The way up: files, then lists of files, then the record, so that a kill at any point leaves no record whose files are
 //! not there.
 
-use super::{Remote, RemoteFailure, content_path, fetch::MOST_RECORD, fetch::in_parallel, record_path};
+use super::{
+    Remote, RemoteFailure,
+    fetch::{MOST_RECORD, in_parallel},
+    layout::{Part, content_path, record_path},
+};
 use crate::{
     content::Content,
     digest::Digest,
     open,
-    record::{Part, Record, is_same, unseal},
+    record::{Record, is_same, unseal},
     store::Store,
     write,
 };
@@ -19,7 +23,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// What became of a record that was pushed.
+/// The fate of a record that was pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Push {
     Written,
@@ -55,7 +59,7 @@ impl Store {
             }
             Err(error) => {
                 match error.downcast_ref::<RemoteFailure>() {
-                    Some(RemoteFailure::Refused(_)) => {}
+                    Some(RemoteFailure::Refused(_) | RemoteFailure::WrongClock) => {}
                     Some(failure) => remote.warn_of(failure, "push a result"),
                     None => remote.warn_once("push", &format!("a result is not pushed: {error:#}")),
                 }

@@ -1,8 +1,9 @@
 //! Two stores and a remote between them: a directory, and a server of S3 that fails as it is told.
 
+use super::layout::{Part, content_path, record_path};
 use super::*;
 use crate::{
-    Commit, Content, Store,
+    Commit, Content, Digest, Store,
     record::{Record, seal},
     s3::{BUCKET, Fault, KEY, SECRET, Server},
     sample,
@@ -271,14 +272,13 @@ fn an_upload_that_fails_is_given_up_and_one_that_died_is_collected() {
     server.state().uploads.insert("theirs".to_owned(), ("elsewhere/v1/x".to_owned(), parts));
     let remote = Remote::open(settings, &environment).unwrap();
     let day = Duration::from_secs(86_400);
-    let old = |count| crate::Tally { count, bytes: 0 };
-    assert_eq!(remote.collect_uploads(day, true).unwrap(), DeadUploads { old: old(1), young: 0 });
-    assert_eq!(remote.collect_uploads(day, false).unwrap(), DeadUploads { old: old(1), young: 0 });
+    assert_eq!(remote.collect_uploads(day, true).unwrap(), DeadUploads { old: 1, bytes: 0, young: 0 });
+    assert_eq!(remote.collect_uploads(day, false).unwrap(), DeadUploads { old: 1, bytes: 0, young: 0 });
     assert_eq!(server.state().uploads.keys().cloned().collect::<Vec<_>>(), ["theirs"]);
     let now = jiff::Timestamp::now().to_string();
     server.state().begun = now;
     server.state().uploads.insert("young".to_owned(), ("team/v1/blobs/ab/ef".to_owned(), BTreeMapOf::new()));
-    assert_eq!(remote.collect_uploads(day, false).unwrap(), DeadUploads { old: old(0), young: 1 });
+    assert_eq!(remote.collect_uploads(day, false).unwrap(), DeadUploads { old: 0, bytes: 0, young: 1 });
 }
 
 type BTreeMapOf = std::collections::BTreeMap<u32, Vec<u8>>;

@@ -208,3 +208,31 @@ pub struct SharedArguments {
     #[command(flatten)]
     pub store: StoreArgument,
 }
+
+/// The content that `gc` keeps.
+#[derive(Args)]
+pub struct GcArguments {
+    /// The pipeline file next to which the store lies; default: the only store in this directory or below it
+    pub file: Option<PathBuf>,
+    /// The number of runs of each pipeline to keep
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub keep_runs: usize,
+    /// Also keep runs, and anything written, in the last N days
+    #[arg(long, value_name = "N")]
+    pub keep_days: Option<u32>,
+    /// Remove only as much as is needed to get down to this size: `20G`; the oldest goes first
+    #[arg(long, value_name = "SIZE")]
+    pub max_size: Option<String>,
+    /// Also remove the journals of runs that are not kept: `runs` no longer lists them
+    #[arg(long)]
+    pub runs: bool,
+    /// Only print what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Give up uploads to the remote that died (older than --keep-days, else than a day), and nothing else: results in a remote
+    /// are never removed
+    #[arg(long, conflicts_with_all = ["keep_runs", "max_size", "runs"])]
+    pub remote: bool,
+    #[command(flatten)]
+    pub store: StoreArgument,
+}

@@ -14,8 +14,8 @@ pub fn look() -> Vec<Finding> {
         Ok(None) => Vec::new(),
         Ok(Some(remote)) => tried(&remote),
         Err(error) => {
-            let text = format!("{error:#}");
-            let text = text.trim_start_matches("error: ").trim_end();
+            let text = error.to_string();
+            let text = text.trim().trim_start_matches("error:").trim_start();
             vec![problem("remote", text, "see `cache.remote` in the configuration, and the keys in the environment")]
         }
     }
@@ -67,7 +67,7 @@ fn tried(remote: &Remote) -> Vec<Finding> {
 
 fn help(failure: &RemoteFailure) -> String {
     let text = match failure {
-        RemoteFailure::Refused(code) if code == "RequestTimeTooSkewed" => "set the clock of this machine",
+        RemoteFailure::WrongClock => "set the clock of this machine",
         RemoteFailure::Refused(_) => {
             "see to the rights of these keys: s3:GetObject and s3:ListBucket, and to write s3:PutObject; `mode: read-only` needs the \
              first two"
