@@ -2,6 +2,7 @@
 //! these; the journal stores them, one JSON object a line.
 
 mod outcome;
+mod place;
 
 use crate::action::Candidate;
 use crate::canonical::Canonical;
@@ -11,6 +12,7 @@ use crate::gate::{Counts, Decision};
 use crate::ledger::Permission;
 use crate::plan::ArtifactName;
 use cache::Content;
+pub use place::place;
 pub use outcome::{Outcome, WaitReason};
 use serde::{Deserialize, Serialize};
 use stages::io::Progress;
@@ -148,16 +150,6 @@ pub enum Event {
         seconds: f64,
         at: String,
     },
-}
-
-/// Where a cluster has work, for people: `lab: job 12 on n1`, `lab: job 12 waits (Resources)`.
-pub fn place(executor: &str, id: &str, node: &str, waits: &str) -> String {
-    match (id, node, waits) {
-        ("", ..) => format!("{executor}: being submitted"),
-        (id, "", "") => format!("{executor}: job {id} is in the queue"),
-        (id, "", waits) => format!("{executor}: job {id} waits ({waits})"),
-        (id, node, _) => format!("{executor}: job {id} on {node}"),
-    }
 }
 
 /// A record that another machine made, as its telemetry tells it.
