@@ -10,9 +10,11 @@ use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 13] = [
+    "slurmd",
+    "end-all",
     "sbatch",
     "squeue",
     "sacct",
@@ -26,18 +28,31 @@ const COMMANDS: [&str; 11] = [
     "forget-job",
 ];
 
-/// A place with a cluster.
+/// A place with a cluster of one node.
 struct Cluster {
     place: Place,
+    node: Option<Child>,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for node in &mut self.node {
+            let _ = node.kill();
+            let _ = node.wait();
+        }
+        self.does(&["end-all"]);
+    }
 }
 
 /// A cluster, and a pipeline with a stage that works until the file `go` is there.
 fn cluster() -> Cluster {
-    let cluster = Cluster { place: place() };
+    let mut cluster = Cluster { place: place(), node: None };
     fs::create_dir_all(cluster.place.at("slurm/bin")).unwrap();
     for command in COMMANDS {
         symlink(format!("{ROOT}/tests/support/slurm.sh"), cluster.place.at("slurm/bin").join(command)).unwrap();
     }
+    let mut node = cluster.with_path(Command::new(cluster.at("bin/slurmd")));
+    cluster.node = Some(node.stdin(Stdio::null()).spawn().unwrap());
     cluster.write("echo begun; while ! test -e PLACE/go; do sleep 0.02; done; echo done > out", "");
     cluster
 }
@@ -102,7 +117,7 @@ impl Cluster {
     }
 
     fn state(&self, job: &str) -> String {
-        fs::read_to_string(self.at("jobs").join(job).join("state")).unwrap_or_default()
+        fs::read_to_string(self.at("jobs").join(job).join("state")).unwrap_or_default().trim().to_owned()
     }
 
     /// Waits until a job works: its worker has printed something.

@@ -8,10 +8,10 @@
 #   $FAKE_SLURM/faults/NAME    what goes wrong: once, or for as long as the file is there (queue-down)
 set -u
 here=$FAKE_SLURM
-mkdir -p "$here/jobs" "$here/faults" "$here/books"
+mkdir -p "$here/jobs" "$here/faults" "$here/books" "$here/begin"
 
 get() { cat "$here/jobs/$1/$2" 2>/dev/null; }
-set_to() { printf %s "$3" >"$here/jobs/$1/$2.new" && mv "$here/jobs/$1/$2.new" "$here/jobs/$1/$2"; }
+set_to() { printf '%s\n' "$3" >"$here/jobs/$1/$2.new" && mv "$here/jobs/$1/$2.new" "$here/jobs/$1/$2"; }
 once() { rm "$here/faults/$1" 2>/dev/null; }
 ids() { ls "$here/jobs" | sort -n; }
 
@@ -24,7 +24,7 @@ job() {
   set_to "$id" state RUNNING
   SLURM_JOB_ID=$id SLURM_RESTART_COUNT=$restart SLURMD_NODENAME=n$((restart + 1)) setsid bash "$(get "$id" script)" \
     >>"$(get "$id" output)" 2>&1 </dev/null &
-  set_to "$id" "pid-$restart" $!
+  set_to "$id" "pid-$restart" "$!"
   wait $!
   code=$?
   [ "$(get "$id" restarts)" = "$restart" ] && [ "$(get "$id" state)" = RUNNING ] || exit 0
@@ -32,7 +32,8 @@ job() {
   set_to "$id" state "$([ $code = 0 ] && echo COMPLETED || echo FAILED)"
 }
 
-begin() { setsid "$here/bin/start-job" "$1" "$2" >/dev/null 2>&1 </dev/null & }
+# The node begins it, not the one who asks: a job is no child of a run.
+begin() { : >"$here/begin/$1-$2"; }
 
 # Ends the processes of a job with a signal.
 strike() { kill -"$2" -- -"$(get "$1" pid-"$(get "$1" restarts)")" 2>/dev/null; }
@@ -58,6 +59,18 @@ sbatch)
   echo $id
   ;;
 start-job) job "$@" ;;
+# the node, which begins jobs until it is ended
+slurmd)
+  while :; do
+    for file in "$here"/begin/*; do
+      [ -e "$file" ] || continue
+      rm "$file"
+      start=${file##*/}
+      "$here/bin/start-job" "${start%-*}" "${start#*-}" >/dev/null 2>&1 </dev/null &
+    done
+    sleep 0.02
+  done
+  ;;
 squeue)
   [ -e "$here/faults/queue-down" ] && echo "slurm_load_jobs error: Unable to contact slurm controller (connect failure)" >&2 && exit 1
   for id in $(ids); do
@@ -99,6 +112,11 @@ requeue-job)
   set_to "$1" restarts $restart
   set_to "$1" state PENDING
   begin "$1" $restart
+  ;;
+# every job ends
+end-all)
+  for pid in $(tail -qn 1 "$here"/jobs/*/pid-* 2>/dev/null); do kill -KILL -- "-$pid" 2>/dev/null; done
+  exit 0
   ;;
 # SIGTERM to the script alone, as before a time limit
 warn-job) kill -TERM "$(get "$1" pid-"$(get "$1" restarts)")" ;;
