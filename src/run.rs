@@ -24,7 +24,7 @@ pub mod slots;
 pub mod space;
 mod telling;
 
-use crate::event::{Event, LOOK};
+use crate::event::{Event, LOOK, Outcome};
 use crate::executor::JobId;
 use crate::journal::{self, History};
 use crate::ledger::file::LedgerSession;
@@ -33,7 +33,7 @@ use crate::plan::{Plan, StageId};
 use crate::schedule::{Command, News, Request, Schedule};
 use anyhow::{Context, Result};
 use attempt::Attempt;
-use cache::{Claim, Content, Digest, Remote, Store, is_interruption};
+use cache::{Claim, Content, Digest, Store, is_interruption};
 use errands::Errands;
 use gpus::RunDevices;
 use head::head;
@@ -44,7 +44,6 @@ pub use session::{ExecutionOptions, Options};
 use slots::{Share, Slots};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -319,7 +318,8 @@ impl<'a> Run<'a> {
             }
             // A look never has to wait.
             let Some(session) = &mut self.session else { break };
-            let updates = session.poll(if self.pending.is_empty() && !awaits_remote { PATIENCE } else { IMPATIENCE })?;
+            let updates =
+                session.poll(if self.pending.is_empty() && !awaits_remote { PATIENCE } else { IMPATIENCE })?;
             held = self.hold()?;
             if held.is_none() {
                 // What ended meanwhile is done again by the next run.
