@@ -36,7 +36,7 @@ struct Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for node in &mut self.node {
+        if let Some(node) = &mut self.node {
             let _ = node.kill();
             let _ = node.wait();
         }
