@@ -289,8 +289,12 @@ impl Slurm {
                         let note = format!("job {id} waits ({waits}), and may do so until somebody changes that");
                         self.updates.push(Update::Noted(job, note));
                     }
-                    running.placement = Placement { id, node, waits, ..running.placement.clone() };
-                    self.updates.push(Update::Placed(job, running.placement.clone()));
+                    let placement = Placement { id, node, waits, ..running.placement.clone() };
+                    // A start may have told it already.
+                    if placement != running.placement {
+                        running.placement = placement.clone();
+                        self.updates.push(Update::Placed(job, placement));
+                    }
                 }
                 JobStep::End(ending) => {
                     self.end(job, ending);
