@@ -14,7 +14,7 @@ use std::process::Command;
 /// Three stages in a chain, of which one gives a file that goes up in parts.
 const FILE: &str = r#"
 stages:
-  one: {kind: exec, with: {command: [/bin/sh, -euc, "echo 1 > n; env | grep AWS_ > e || true"], outputs: [n, e]}}
+  one: {kind: exec, with: {command: [/bin/sh, -euc, "echo hello; echo 1 > n; env | grep AWS_ > e || true"], outputs: [n, e]}}
   two: {kind: exec, from: {a: one}, with: {command: [/bin/sh, -euc, "cat in/a/n in/a/n > n; head -c 9000000 /dev/zero > large"], outputs: [n, large]}}
   three: {kind: exec, from: {a: two}, with: {command: [/bin/sh, -euc, "wc -l < in/a/n > n"], outputs: [n]}}
 "#;
@@ -72,6 +72,9 @@ fn what_one_machine_has_computed_no_other_computes_again() {
     assert!(!fs::read_dir(other.at(".pipeline/store/v1/blobs")).unwrap().any(|_| true));
     let status = ran(with(&other, &url, &["status", "p.yaml"])).expect_exit(0).stdout;
     assert!(status.contains("fetched") && status.contains(&format!("made on {host}")), "{status}");
+    // What is read later is found without a word about the remote.
+    let log = other.run(&["log", "one", "p.yaml"]).expect_exit(0).stdout;
+    assert!(log.contains("hello"), "{log}");
     // A run that finds everything at home asks nothing: the remote may be gone.
     fs::remove_dir_all(shared.path().join("v1")).unwrap();
     let third = run(&other, &url).expect_exit(0);

@@ -72,6 +72,9 @@ impl Store {
         let mut blobs = BTreeSet::new();
         for (key, action) in actions {
             ensure!(Digest::of(action) == *key, "export {key}: the action that was given has another digest");
+            if self.remote().is_some() {
+                self.pull(key).with_context(|| format!("export {key}"))?;
+            }
             let record = self.lookup(key)?.with_context(|| format!("export {key}: the store has no record of it"))?;
             let path = self.path("actions", key, ".json");
             let bytes = open::read(&path).with_context(|| format!("read {}", path.display()))?;

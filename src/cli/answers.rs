@@ -6,6 +6,7 @@ use super::options::RunArgument;
 use super::refusal::refused;
 use super::terminal;
 use crate::action::Record;
+use crate::cli::configuration;
 use crate::event::{Table, Verdict};
 use crate::gate::{self, Items, Rule};
 use crate::plan::{ArtifactName, Pin};
@@ -45,7 +46,7 @@ pub fn answers(asked: &AnswersRequest, file: Option<&Path>, which: &RunArgument)
     let name = ArtifactName::from(asked.model.to_owned());
     let found = which.find_with(&name.name, file)?;
     let (model, other) = chosen(&found, asked, &name)?;
-    let store = Store::open(&found.root)?;
+    let store = configuration::store(&found.root)?;
     let mine = items(&store, &model)?;
     let theirs = other.as_ref().map(|other| items(&store, other)).transpose()?;
     let all = answers::rows(&mine, theirs.as_ref())

@@ -5,8 +5,9 @@ use super::terminal;
 use crate::diagnostic::{self, SourceText};
 use crate::settings::{self, ConfigurationPath, Settings, remote};
 use anyhow::Result;
-use cache::{Remote, RemoteFailure, RemoteSettings, SECRETS};
+use cache::{Remote, RemoteFailure, RemoteSettings, SECRETS, Store};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 /// The settings of a pipeline file, or of none: what they leave out is the user's.
@@ -42,7 +43,6 @@ pub fn remote(of_file: &Settings) -> Result<Option<RemoteSettings>> {
 /// As [`remote`], and where it has no keys, or no directory.
 pub fn open(of_file: &Settings) -> Result<Option<Arc<Remote>>> {
     let Some(settings) = remote(of_file)? else { return Ok(None) };
-    let environment = |name: &str| std::env::var(name).ok().or_else(|| HIDDEN.get()?.get(name).cloned());
     let opened = Remote::open(settings, &environment).map_err(|error| refused(format!("{error:#}")))?;
     Ok(Some(Arc::new(opened)))
 }
@@ -53,6 +53,27 @@ pub fn without_bucket(error: anyhow::Error) -> anyhow::Error {
         Some(RemoteFailure::NoPlace) => refused(format!("{error}")),
         _ => error,
     }
+}
+
+/// A store to read results from. Where some were found in a remote, their files may still be there alone.
+pub fn store(root: &Path) -> Result<Store> {
+    let store = Store::open(root)?;
+    let Some(of_notes) = store.remote_of_notes() else { return Ok(store) };
+    let settings = match remote(&Settings::default()) {
+        Ok(settings) => settings.unwrap_or(of_notes),
+        Err(_) => of_notes,
+    };
+    Ok(match Remote::open(settings, &environment) {
+        Ok(remote) => store.with_remote(Arc::new(remote)),
+        Err(error) => {
+            tracing::warn!("what is in the remote alone cannot be read: {error:#}");
+            store
+        }
+    })
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().or_else(|| HIDDEN.get()?.get(name).cloned())
 }
 
 /// The keys of a bucket that were in the environment.

@@ -7,6 +7,7 @@ use super::options::RunArgument;
 use super::refusal::refused;
 use super::terminal;
 use crate::action::Record;
+use crate::cli::configuration;
 use crate::progress;
 use crate::report::curves::{self, Curves};
 use crate::report::fold::{ActionState, StageRun};
@@ -40,7 +41,7 @@ pub fn curves(stage: &str, file: Option<&Path>, which: &RunArgument, as_csv: boo
 /// The stage trains nothing, or wrote none that is still there.
 pub fn of(found: &StoredRun, name: &str) -> Result<Curves> {
     let stage = stage_of(found, name)?;
-    let store = Store::open(&found.root)?;
+    let store = configuration::store(&found.root)?;
     let Some(action) = stage.own_action() else {
         if let Some(bytes) = of_parts(&store, &found.root, stage) {
             return Ok(curves::read_bytes(&bytes));

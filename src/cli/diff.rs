@@ -3,6 +3,7 @@
 use super::find::{self, RunQuery};
 use super::options::StoreArgument;
 use super::terminal;
+use crate::cli::configuration;
 use crate::progress;
 use crate::report::diff;
 use crate::report::fold::ActionRun;
@@ -15,7 +16,7 @@ pub fn diff(runs: [&str; 2], file: Option<&Path>, store: &StoreArgument, is_json
     progress::log_only(terminal::stderr_has_color());
     let wanted = RunQuery { file, store: store.chosen(), ..RunQuery::default() };
     let [old, new] = find::two(Path::new("."), runs, &wanted)?;
-    let stores = [&old, &new].map(|found| Store::open(&found.root).ok());
+    let stores = [&old, &new].map(|found| configuration::store(&found.root).ok());
     let diff = diff::diff(&old.run, &new.run, &class(&stores));
     if is_json { terminal::say_json(&diff::json(&diff)) } else { terminal::show(&diff::sheets(&diff)) }?;
     Ok(0)

@@ -3,6 +3,7 @@
 use super::find::{self, StoredRun};
 use super::options::RunArgument;
 use super::{check, gates, terminal};
+use crate::cli::configuration;
 use crate::progress;
 use crate::report::cause::{self, Now};
 use crate::report::explain::{self, StoreFacts};
@@ -10,7 +11,6 @@ use crate::report::fold::StageRun;
 use crate::report::heading;
 use crate::report::sheet::Sheet;
 use anyhow::Result;
-use cache::Store;
 use std::path::Path;
 
 pub fn explain(name: &str, file: Option<&Path>, which: &RunArgument) -> Result<u8> {
@@ -34,7 +34,7 @@ pub fn explain(name: &str, file: Option<&Path>, which: &RunArgument) -> Result<u
 
 /// The number of different results of each key, for keys with more than one.
 fn variants(found: &StoredRun, stage: &StageRun) -> std::collections::BTreeMap<String, usize> {
-    let Ok(store) = Store::open(&found.root) else { return Default::default() };
+    let Ok(store) = configuration::store(&found.root) else { return Default::default() };
     let of = |key: &String| Some((key.clone(), store.variants(&key.parse().ok()?)));
     let noted = stage.actions.iter().filter_map(|action| of(&action.key)).filter(|(_, others)| *others > 0);
     noted.map(|(key, others)| (key, others + 1)).collect()

@@ -8,6 +8,7 @@ use super::gates::{self, stage_of};
 use super::options::RunArgument;
 use super::refusal::refused;
 use super::{lineage, model, terminal};
+use crate::cli::configuration;
 use crate::event::{Outcome, WaitReason};
 use crate::progress;
 use crate::report::card::{self, BaseSource, CardFacts, ExportedModel, StageWork};
@@ -44,7 +45,7 @@ pub fn export(
     progress::log_only(terminal::stderr_has_color());
     let found = which.find_with(stage, file)?;
     let content = content_of(&found, stage)?;
-    let store = Store::open(&found.root)?;
+    let store = configuration::store(&found.root)?;
     let draft = draft_of(directory)?;
     let (artifact, folder) = (draft.join("artifact"), draft.join("folder"));
     let placed = content.parse::<Content>().and_then(|content| store.place(&content, &artifact));

@@ -2,6 +2,7 @@
 
 use super::refusal::refused;
 use crate::action::Record;
+use crate::cli::configuration;
 use crate::event::{Event, Outcome};
 use crate::journal::{self, ReadableJournal};
 use crate::report::explain::{self, Checkpoint, Execution};
@@ -295,7 +296,7 @@ fn read_if_started(journal: &Path, key: &str) -> Option<RunState> {
 
 /// The candidates in the record of an action of this kind.
 pub fn checkpoints(found: &StoredRun, kind: &str, key: &str) -> Option<Vec<Checkpoint>> {
-    checkpoints_in(&Store::open(&found.root).ok()?, kind, key)
+    checkpoints_in(&configuration::store(&found.root).ok()?, kind, key)
 }
 
 /// The record of an action, if it is there and whole.

@@ -144,7 +144,7 @@ pub fn look(plan: &Plan, file: &Path, found: &StoredRun) -> Result<RunState> {
 fn earlier(name: &str, plan: &Plan, found: &StoredRun) -> Result<Vec<WhatIf>> {
     let stage = plan.stages.iter().find(|stage| stage.name == name);
     let Some(gate) = stage.and_then(|stage| stage.gate.as_ref()) else { return Ok(Vec::new()) };
-    let store = Store::open(&found.root)?;
+    let store = configuration::store(&found.root)?;
     let mut rows: Vec<(Evidence, Vec<String>, WhatIf)> = Vec::new();
     for run in find::runs(&found.root, &plan.name)? {
         let Some(verdict) = run.stage(name).and_then(|stage| stage.verdict.as_ref()) else { continue };

@@ -20,7 +20,7 @@ use crate::report::format::duration;
 use crate::run::labelled::read_worklist;
 use crate::{approvals, progress, run};
 use anyhow::{Context, Result};
-use cache::{Digest, Store};
+use cache::Digest;
 use clap::Args;
 use formats::dialogue::Prompt;
 use serde::{Deserialize, Serialize};
@@ -283,7 +283,7 @@ pub fn open(place: &LabelPlace, stage: &str, session: &str) -> Result<(LabelBook
     })?;
     let first = || refused(format!("the worklist of `{stage}` is not made yet: `pipeline run {}`", file.display()));
     let key: Digest = key.ok_or_else(first)?.parse()?;
-    let store = Store::open(root)?;
+    let store = configuration::store(root)?;
     let record = store.result::<Record>(&key)?.context("read the worklist: it was there a moment ago")?.checked()?;
     let worklist = read_worklist(&store, &record.last().content)?;
     let book = LabelBook::open(&labels::folder(file), worklist, session);

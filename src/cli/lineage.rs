@@ -6,6 +6,7 @@ use super::options::RunArgument;
 use super::refusal::refused;
 use super::terminal;
 use crate::action::{Action, Record};
+use crate::cli::configuration;
 use crate::event::{Event, Outcome};
 use crate::journal;
 use crate::plan::ArtifactName;
@@ -38,7 +39,7 @@ enum LineageOf {
 pub fn lineage(what: &str, row: Option<&str>, file: Option<&Path>, which: &RunArgument) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
     let found = which.find(file)?;
-    let store = Store::open(&found.root)?;
+    let store = configuration::store(&found.root)?;
     let actions = known_actions(&found.root, &store)?;
     let graph = Lineage::of(&actions);
     let mut sheets = Vec::new();
@@ -132,7 +133,7 @@ fn made_by(found: &StoredRun, name: &str) -> Result<Vec<Content>> {
     if let Some(Outcome::Done { content, .. }) = &stage.outcome {
         return Ok(vec![content.parse()?]);
     }
-    let store = Store::open(&found.root)?;
+    let store = configuration::store(&found.root)?;
     let own = stage.own_action();
     let record = own.map(|action| store.result::<Record>(&action.key.parse::<Digest>()?)).transpose()?.flatten();
     let record = record.ok_or_else(|| refused(format!("`{name}` made nothing in {}", found.run.name)))?;

@@ -6,6 +6,7 @@ use super::options::RunArgument;
 use super::refusal::refused;
 use super::terminal;
 use crate::cause::EvalPart;
+use crate::cli::configuration;
 use crate::event::{Event, Outcome};
 use crate::live::{TICK, follow};
 use crate::progress;
@@ -14,7 +15,7 @@ use crate::report::format::moment;
 use crate::run::attempt;
 use crate::tail::tail;
 use anyhow::Result;
-use cache::{Content, Digest, Store};
+use cache::{Content, Digest};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -184,7 +185,9 @@ fn number(log: &Path) -> Option<u32> {
 /// The provenance in the record of an action; empty, with a warning, if the record cannot be read.
 fn kept(found: &StoredRun, action: &ActionRun) -> Provenance {
     let read = || -> Result<Option<Provenance>> {
-        let Some(record) = Store::open(&found.root)?.lookup(&action.key.parse::<Digest>()?)? else { return Ok(None) };
+        let Some(record) = configuration::store(&found.root)?.lookup(&action.key.parse::<Digest>()?)? else {
+            return Ok(None);
+        };
         let text = |name: &str| record.telemetry.get(name).and_then(|value| value.as_str());
         let attempt = record.telemetry.get("attempt").and_then(|value| value.as_u64());
         Ok(Some(Provenance {
@@ -201,7 +204,7 @@ fn show(log: &Log, found: &StoredRun, action: &ActionRun, asked: &LogRequest) ->
     let path = match &log.location {
         LogLocation::File(path) => path,
         LogLocation::Stored(content) => {
-            let bytes = Store::open(&found.root)?.read(content, "")?;
+            let bytes = configuration::store(&found.root)?.read(content, "")?;
             remark_if_empty(bytes.is_empty(), log);
             return terminal::pass_on(&bytes);
         }

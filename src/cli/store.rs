@@ -6,7 +6,7 @@ use super::find::{self, RunQuery, StoredRun};
 use super::gates::stage_of;
 use super::options::{RunArgument, StoreArgument};
 use super::refusal::refused;
-use super::terminal;
+use super::{configuration, terminal};
 use crate::canonical::Canonical;
 use crate::journal;
 use crate::progress;
@@ -111,7 +111,7 @@ pub fn tallies<'a>(titles: [&str; 3], rows: impl IntoIterator<Item = &'a (&'a st
 pub fn export(stage: Option<&str>, out: &Path, file: Option<&Path>, which: &RunArgument) -> Result<u8> {
     progress::log_only(terminal::stderr_has_color());
     let found = stage.map_or_else(|| which.find(file), |stage| which.find_with(stage, file))?;
-    let store = Store::open(&found.root)?;
+    let store = configuration::store(&found.root)?;
     let (actions, journal) = match stage {
         Some(stage) => (actions_of(&found, stage)?, None),
         None => (stored_actions(&found, &store)?, Some(std::fs::read(&found.journal).context("read the journal")?)),

@@ -226,11 +226,20 @@ impl StageRun {
             Event::Hit { part, key, action, .. } => self.put(part, key, action, ActionState::Hit),
             Event::Fetched { part, from, .. } => {
                 *self.fetched.get_or_insert(0) += from.bytes;
-                let size = format::bytes(from.bytes);
-                let note = format!("its result is from {}; of its files {size} were not here", from.origin());
+                let note = match part {
+                    None => {
+                        let size = format::bytes(from.bytes);
+                        format!("its result is from {}; of its files {size} were not here", from.origin())
+                    }
+                    // A measurement has many parts, which are told together.
+                    Some(_) => {
+                        let host = from.host.as_ref().map_or(String::new(), |host| format!(", made on {host}"));
+                        format!("measurements of it are from {}{host}", from.remote)
+                    }
+                };
                 // A run that started over says it again.
-                if !self.notes.iter().any(|(of, said)| of == part && *said == note) {
-                    self.notes.push((part.clone(), note));
+                if !self.notes.iter().any(|(of, said)| of.is_none() && *said == note) {
+                    self.notes.push((None, note));
                 }
             }
             Event::Started { part, key, action, why, log, .. } => {

@@ -1,7 +1,7 @@
 //! The way down. Records, lists of files and files get their names in the store once they were checked.
 
 use super::{
-    Reading, Remote, RemoteFailure,
+    Reading, Remote, RemoteFailure, RemoteSettings,
     layout::{Part, content_path, record_path},
 };
 use crate::{
@@ -34,6 +34,9 @@ const MOST_FILE: u64 = 1 << 40;
 
 /// The most files of one record. Each is asked about before the record counts.
 const MOST_FILES: usize = 20_000;
+
+/// The file beside the notes that says which remote they are from.
+const WHERE: &str = "where.json";
 
 /// The number of files that are asked about, or that come, at a time.
 const THREADS: usize = 4;
@@ -298,7 +301,23 @@ impl Store {
         let directory = self.part("remote");
         let root = self.root().ancestors().nth(2).expect("a store lies in `store/v1`");
         let made = files::make_directory(&directory, crate::is_shared(root)?);
-        made.with_context(|| format!("create directory {}", directory.display()))
+        made.with_context(|| format!("create directory {}", directory.display()))?;
+        let Some(remote) = &self.remote else { return Ok(()) };
+        // Whoever reads a file later, without the pipeline file at hand, finds it there.
+        let (path, bytes) = (directory.join(WHERE), remote.settings.written());
+        if files::read(&path, MOST_RECORD).is_ok_and(|known| known == bytes) {
+            return Ok(());
+        }
+        if !write::create(self.draft(&bytes)?, &path, self.is_durable)? {
+            write::replace(self.draft(&bytes)?, &path, self.is_durable)?;
+        }
+        Ok(())
+    }
+
+    /// The remote in which the last of this store's notes were found, to be read.
+    pub fn remote_of_notes(&self) -> Option<RemoteSettings> {
+        let bytes = files::read(&self.part("remote").join(WHERE), MOST_RECORD).ok()?;
+        RemoteSettings::read(&bytes)
     }
 
     /// Makes content whole that the remote may have. A failure shows when the content is read.

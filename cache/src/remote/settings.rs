@@ -41,6 +41,21 @@ impl RemoteSettings {
         }
     }
 
+    /// The place of the remote as JSON.
+    pub fn written(&self) -> Vec<u8> {
+        let place = serde_json::json!({"url": self.address.to_string(), "endpoint": self.endpoint});
+        place.to_string().into_bytes()
+    }
+
+    /// Reads what [`RemoteSettings::written`] wrote: a remote that is only read.
+    pub fn read(bytes: &[u8]) -> Option<RemoteSettings> {
+        let place: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+        let address = Address::parse(place.get("url")?.as_str()?).ok()?;
+        let endpoint = place.get("endpoint").and_then(serde_json::Value::as_str).map(str::to_owned);
+        endpoint.as_deref().map_or(Ok(()), RemoteSettings::check_endpoint).ok()?;
+        Some(RemoteSettings { endpoint, is_read_only: true, ..RemoteSettings::new(address) })
+    }
+
     pub fn is_bucket(&self) -> bool {
         matches!(self.address, Address::Bucket { .. })
     }

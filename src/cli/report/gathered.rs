@@ -6,6 +6,7 @@ use super::super::find::{self, StoredRun};
 use super::compared::{self, Comparisons};
 use crate::chapter::charts::COLUMNS;
 use crate::chapter::facts::{Absence, Facts, ScorePairs, StoredCurve, StoredStage, trace};
+use crate::cli::configuration;
 use crate::event::{Outcome, Table};
 use crate::report::curves::read_bytes;
 use crate::report::fold::StageRun;
@@ -25,7 +26,7 @@ pub fn gather(found: StoredRun) -> Facts {
     facts.losses.extend((newer > 0).then_some(Absence::NewerLines(newer)));
     // Opening a store makes its folders: one that is gone must not come back empty.
     let store = match root.join("store").is_dir() {
-        true => Store::open(&root).map_err(|error| error.root_cause().to_string()),
+        true => configuration::store(&root).map_err(|error| error.root_cause().to_string()),
         false => Err("it is not there".to_owned()),
     };
     let store = match store {

@@ -6,6 +6,7 @@ use super::super::find::record_in;
 use super::compared::Shelf;
 use crate::action::Record;
 use crate::chapter::facts::{Facts, MetricGain, RunComparison, SharedAnswers, contest, metric_gain, unscored_contest};
+use crate::cli::configuration;
 use crate::event::{ArtifactEvidence, Table};
 use crate::gate::Items;
 use crate::plan::ArtifactName;
@@ -32,7 +33,7 @@ struct ComparedRun<'a> {
 
 /// The comparison of two runs whose facts are gathered; a store that cannot be read gives no items.
 pub fn gather(facts: [Facts; 2], roots: [&Path; 2]) -> RunComparison {
-    let stores = roots.map(|root| root.join("store").is_dir().then(|| Store::open(root).ok()).flatten());
+    let stores = roots.map(|root| root.join("store").is_dir().then(|| configuration::store(root).ok()).flatten());
     let class = diff::class(&stores);
     let runs = facts.each_ref().map(|facts| &facts.run);
     let diff = crate::report::diff::diff(runs[0], runs[1], &class);

@@ -9,6 +9,7 @@ use crate::chapter::facts::Facts;
 use crate::chapter::figures::{self, file_name};
 use crate::chapter::words::Language;
 use crate::chapter::{data, paper};
+use crate::cli::configuration;
 use crate::event::Table;
 use crate::report::answers::{self, AnswerRow};
 use crate::report::curves::read_bytes;
@@ -63,7 +64,7 @@ pub fn write_tables(facts: &Facts, root: &Path, at: &Path, language: Language) -
         folder.write(&format!("study-{}.csv", file_name(&study.eval)), &table.csv()?)?;
     }
     // Opening a store makes its folders: one that is gone must not come back empty.
-    let store = root.join("store").is_dir().then(|| Store::open(root).ok()).flatten();
+    let store = root.join("store").is_dir().then(|| configuration::store(root).ok()).flatten();
     if let Some(store) = &store {
         write_curves(facts, store, root, &mut folder)?;
         write_answers(facts, store, &mut folder)?;
