@@ -159,7 +159,7 @@ mod tests {
                 8 | other: 1
                   | ^^^^^
                   |
-                  = help: there are: `cache`, `executor`, `executors`
+                  = help: there are: cache, executor, executors
 
             "#]],
         );
