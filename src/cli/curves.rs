@@ -118,7 +118,7 @@ pub fn file(store: &Store, root: &Path, key: &str) -> Result<CurveFile> {
         None => CurveFile::NotKept,
         Some(Value::Null) => CurveFile::NotWritten,
         Some(curve) => match curve.as_str().and_then(|curve| curve.parse::<Content>().ok()) {
-            Some(curve) if store.has(&curve) => CurveFile::Bytes(store.read(&curve, "").context("read the curve")?),
+            Some(curve) if store.bring(&curve) => CurveFile::Bytes(store.read(&curve, "").context("read the curve")?),
             _ => CurveFile::Lost,
         },
     };

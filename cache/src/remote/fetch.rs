@@ -145,7 +145,9 @@ impl Store {
             self.fetch(content)?;
         }
         // A lost extra is no fault of a record.
-        record.extras.iter().for_each(|extra| self.bring(extra));
+        for extra in &record.extras {
+            self.bring(extra);
+        }
         self.commit(key, &record).map(|_| true)
     }
 
@@ -320,12 +322,10 @@ impl Store {
         RemoteSettings::read(&bytes)
     }
 
-    /// Makes content whole that the remote may have. A failure shows when the content is read.
-    pub(crate) fn bring(&self, content: &Content) {
-        if self.remote.is_some() && !self.has(content) {
-            // People were told.
-            let _ = self.fetch(content);
-        }
+    /// Makes content whole that the remote may have. False where it is not whole now.
+    pub fn bring(&self, content: &Content) -> bool {
+        // People are told of a failure.
+        self.has(content) || self.remote.is_some() && self.fetch(content).is_ok()
     }
 }
 
