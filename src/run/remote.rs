@@ -193,7 +193,8 @@ impl Run<'_> {
 
     /// Pushes what earlier runs were killed before, or what the remote did not take then.
     pub fn push_owed(&mut self) {
-        if self.errands.as_ref().is_none_or(Errands::takes_nothing) {
+        // A look writes nothing, there as here.
+        if self.session.is_none() || self.errands.as_ref().is_none_or(Errands::takes_nothing) {
             return;
         }
         match self.store.owed() {
@@ -210,7 +211,8 @@ impl Run<'_> {
                 break;
             }
             if !std::mem::replace(&mut is_told, true) {
-                tracing::info!("waits until the remote has {left} more results");
+                let results = if left == 1 { "a result" } else { "the last results" };
+                tracing::warn!("waits until the remote has {results} ({left}); Ctrl-C leaves the rest to the next run");
             }
             let reports = self.reports(PATIENCE);
             self.hear(reports, schedule)?;

@@ -16,6 +16,7 @@ use crate::{
     write,
 };
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write,
@@ -57,6 +58,19 @@ pub struct ForeignRecord {
     pub record: Record,
     /// The files that are not here.
     pub absent: Tally,
+}
+
+/// A content that the result of a record names, and that is not among its contents: nobody would fetch it.
+fn unlisted(record: &Record) -> Option<Content> {
+    fn find(value: &Value, record: &Record) -> Option<Content> {
+        match value {
+            Value::String(text) => text.parse().ok().filter(|content| !record.contents.contains(content)),
+            Value::Array(items) => items.iter().find_map(|item| find(item, record)),
+            Value::Object(fields) => fields.values().find_map(|value| find(value, record)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => None,
+        }
+    }
+    find(&record.result, record)
 }
 
 impl Store {
@@ -114,6 +128,10 @@ impl Store {
             remote.set_damaged(&path, true);
             bail!("record {key} is damaged, or one of another key");
         };
+        if let Some(content) = unlisted(&page.record) {
+            remote.set_damaged(&path, true);
+            bail!("record {key} names {content}, and does not list it");
+        }
         ensure!(!self.is_disowned(key, &page.record)?, "record {key} is one that was disowned here");
         let told = page.lengths();
         let absent = self.absent(remote, &page.record, &told).with_context(|| format!("record {key}"))?;

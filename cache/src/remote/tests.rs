@@ -363,7 +363,9 @@ fn records_of_a_malicious_remote_are_not_used() {
     let two = put_tree(format!(r#"{{"x":{},"y":{}}}"#, entry(1), entry(2)).as_bytes());
     let cut = put_tree(b"{\"x\":");
     let many: Vec<Content> = (0..30_000_u32).map(|number| blob(&number.to_le_bytes())).collect();
+    let result = json!({"candidates": [{"content": Content::Tree(Digest::of(b"none"))}]});
     let hostile: Vec<(&str, Vec<u8>)> = vec![
+        ("content that it does not list", seal(&key(), &Record { result, ..record(vec![]) })),
         ("no record", b"{}".to_vec()),
         ("not even text", vec![0; 5000]),
         ("nothing", Vec::new()),

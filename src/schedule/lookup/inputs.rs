@@ -1,4 +1,4 @@
-//! What is connected to the ports of a stage.
+//! Inputs of a stage, by what is connected to its ports.
 
 use super::super::state::Artifact;
 use super::{Lookup, Step, all, fails};
