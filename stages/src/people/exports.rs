@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// Rankings, also of pairs: the only rows that keep their ties. `None` of forms that compare nothing.
 pub fn ranking_rows(worklist: &Worklist, labels: &EffectiveLabels) -> Option<Vec<Value>> {
-    let of_item = |(place, labels): (usize, Vec<&Label>)| rankings(&worklist.items[place], &labels, RowsPer::Label);
+    let of_item = |(place, labels): (usize, Vec<&Label>)| rankings(&worklist.items[place], &labels);
     matches!(worklist.asked.form, Form::Pairs | Form::Ranking)
         .then(|| worklist.judged(labels).into_iter().flat_map(of_item).collect())
 }

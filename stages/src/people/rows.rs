@@ -47,17 +47,21 @@ const OF_PEOPLE: [&str; 4] = ["labels", "agree", "lead", "strengths"];
 
 /// The rows of every file; gold and repeats make none.
 pub fn rows(worklist: &Worklist, labels: &EffectiveLabels, per: RowsPer) -> Vec<OutputFile> {
-    let by_item = worklist.judged(labels);
-    let files: Vec<Vec<Value>> = match worklist.asked.form {
-        Form::Pairs => pairs(worklist, &by_item, per).into(),
+    let form = worklist.asked.form;
+    let mut by_item = worklist.judged(labels);
+    if per == RowsPer::Opinion {
+        by_item.values_mut().for_each(|labels| keep_opinion(form, labels));
+    }
+    let files: Vec<Vec<Value>> = match form {
+        Form::Pairs => pairs(worklist, &by_item).into(),
         Form::Ranking => {
-            vec![by_item.iter().flat_map(|(place, labels)| rankings(&worklist.items[*place], labels, per)).collect()]
+            vec![by_item.iter().flat_map(|(place, labels)| rankings(&worklist.items[*place], labels)).collect()]
         }
         Form::Ratings => {
             let rated = |(place, labels): (&usize, &Vec<&Label>)| ratings(worklist, *place, labels);
             vec![by_item.iter().filter_map(rated).collect()]
         }
-        Form::Edit => edits(worklist, &by_item, per).into(),
+        Form::Edit => edits(worklist, &by_item).into(),
     };
     let told = |mut row: Value| {
         if let (RowsPer::Opinion, Some(fields)) = (per, row.as_object_mut()) {
@@ -66,7 +70,21 @@ pub fn rows(worklist: &Worklist, labels: &EffectiveLabels, per: RowsPer) -> Vec<
         row
     };
     let files = files.into_iter().map(|rows| rows.into_iter().map(told).collect());
-    names(worklist.asked.form).iter().zip(files).map(|(name, rows)| OutputFile { name, rows }).collect()
+    names(form).iter().zip(files).map(|(name, rows)| OutputFile { name, rows }).collect()
+}
+
+/// Keeps one of the labels of an item if all say the same. Pairs from which one judgement is made keep all: people are weighed by
+/// everything that they said.
+fn keep_opinion(form: Form, labels: &mut Vec<&Label>) {
+    let ranks = |label: &Label| label.judgement.ranks(None).map(|ranks| dense(&ranks));
+    let same = |label: &&Label| match form {
+        Form::Ranking => ranks(label) == ranks(labels[0]),
+        Form::Pairs | Form::Ratings | Form::Edit => label.judgement == labels[0].judgement,
+    };
+    let are_weighed = form == Form::Pairs && labels.len() >= MANY;
+    if !are_weighed && labels.iter().all(same) {
+        labels.truncate(1);
+    }
 }
 
 /// Everything that was said, item by item.
@@ -124,7 +142,7 @@ fn place_of(choice: PairChoice) -> usize {
 }
 
 /// Chosen and rejected answers, and answers labelled one by one.
-fn pairs(worklist: &Worklist, by_item: &BTreeMap<usize, Vec<&Label>>, per: RowsPer) -> [Vec<Value>; 2] {
+fn pairs(worklist: &Worklist, by_item: &BTreeMap<usize, Vec<&Label>>) -> [Vec<Value>; 2] {
     let choice = |label: &Label| match label.judgement {
         Judgement::Pair(choice) => Some(choice),
         _ => None,
@@ -160,9 +178,6 @@ fn pairs(worklist: &Worklist, by_item: &BTreeMap<usize, Vec<&Label>>, per: RowsP
                 let all_bad = said.iter().filter(|choice| **choice == PairChoice::BothBad).count() * 2 > said.len();
                 let choice = if all_bad { PairChoice::BothBad } else { CHOICES[*best] };
                 vec![ItemJudgement { choice, labels: said.len(), agree: share(*best), by: "" }]
-            }
-            None if per == RowsPer::Opinion && said.iter().all(|choice| *choice == said[0]) => {
-                vec![ItemJudgement { choice: said[0], labels: said.len(), agree: 1.0, by: "" }]
             }
             None => {
                 let each = labels.iter().filter_map(|label| Some((choice(label)?, label.by.as_str())));
@@ -212,7 +227,7 @@ fn numbered(id: &str, by: &str, labels: usize) -> String {
 }
 
 /// The rankings of one item; the choice between two answers is one, too.
-pub fn rankings(item: &WorkItem, labels: &[&Label], per: RowsPer) -> Vec<Value> {
+pub fn rankings(item: &WorkItem, labels: &[&Label]) -> Vec<Value> {
     let said: Vec<(&str, Vec<f64>)> =
         labels.iter().filter_map(|label| Some((label.by.as_str(), label.judgement.ranks(None)?))).collect();
     let agree = |ranks: &[f64]| {
@@ -228,11 +243,6 @@ pub fn rankings(item: &WorkItem, labels: &[&Label], per: RowsPer) -> Vec<Value> 
         row["agree"] = json!(agree(ranks));
         row
     };
-    if let (RowsPer::Opinion, Some((_, first))) = (per, said.first())
-        && said.iter().all(|(_, ranks)| dense(ranks) == dense(first))
-    {
-        return vec![ranking(first, "")];
-    }
     if said.len() < MANY {
         return said.iter().map(|(by, ranks)| ranking(ranks, by)).collect();
     }
@@ -292,15 +302,14 @@ fn ratings(worklist: &Worklist, place: usize, labels: &[&Label]) -> Option<Value
 }
 
 /// Edited answers to learn, and each as chosen before the one that it was made of.
-fn edits(worklist: &Worklist, by_item: &BTreeMap<usize, Vec<&Label>>, per: RowsPer) -> [Vec<Value>; 2] {
+fn edits(worklist: &Worklist, by_item: &BTreeMap<usize, Vec<&Label>>) -> [Vec<Value>; 2] {
     let (mut examples, mut pairs) = (Vec::new(), Vec::new());
     for (place, labels) in by_item {
         let item = &worklist.items[*place];
-        let is_one = per == RowsPer::Opinion && labels.iter().all(|label| label.judgement == labels[0].judgement);
-        for label in &labels[..if is_one { 1 } else { labels.len() }] {
+        for label in labels {
             let Judgement::Edit { answer, text } = &label.judgement else { continue };
             let mut example = row(item);
-            example["id"] = json!(numbered(&item.id, if is_one { "" } else { &label.by }, labels.len()));
+            example["id"] = json!(numbered(&item.id, &label.by, labels.len()));
             let mut pair = example.clone();
             example["completion"] = json!(text);
             example["edited_from"] = json!(item.answers[*answer]);
@@ -313,4 +322,71 @@ fn edits(worklist: &Worklist, by_item: &BTreeMap<usize, Vec<&Label>>, per: RowsP
         }
     }
     [examples, pairs]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::worklist::Questionnaire;
+    use super::*;
+    use formats::dialogue::Prompt;
+
+    /// The rows of one item of which these people said this.
+    fn told(form: Form, said: &[(&str, Judgement)]) -> Vec<OutputFile> {
+        let answers = if form == Form::Pairs { 2 } else { 7 };
+        let answers = (0..answers).map(|number| format!("answer {number}")).collect();
+        let item = WorkItem::of(Prompt::Text("p".to_owned()), answers);
+        let mut labels = EffectiveLabels::default();
+        for (by, judgement) in said {
+            labels.add(Label {
+                item: item.digest.clone(),
+                criteria: String::new(),
+                by: (*by).to_owned(),
+                round: 0,
+                order: Vec::new(),
+                judgement: judgement.clone(),
+                before_hint: None,
+                seconds: 0.0,
+                at: String::new(),
+                client: (*by).to_owned(),
+                note: None,
+            });
+        }
+        let asked = Questionnaire {
+            form,
+            items: 1,
+            overlapped: 0,
+            gold_share: 0.0,
+            repeats: 0.0,
+            seed: 0,
+            criteria: None,
+            is_active: false,
+        };
+        rows(&Worklist::new(String::new(), asked, vec![item]), &labels, RowsPer::Opinion)
+    }
+
+    #[test]
+    fn one_more_of_the_same_mind_changes_no_bit_of_the_rows_of_opinions() {
+        let rating = |values: [i64; 7]| Judgement::Ratings([("kind".to_owned(), values.to_vec())].into());
+        let edit = |text: &str| Judgement::Edit { answer: 0, text: text.to_owned() };
+        for (form, one, other) in [
+            (Form::Pairs, Judgement::Pair(PairChoice::First), Judgement::Pair(PairChoice::Second)),
+            (
+                Form::Ranking,
+                Judgement::Ranking(vec![1, 2, 3, 4, 5, 6, 6]),
+                Judgement::Ranking(vec![6, 2, 3, 4, 5, 1, 6]),
+            ),
+            (Form::Ratings, rating([1, 2, 3, 4, 5, 6, 7]), rating([7, 1, 1, 1, 1, 1, 1])),
+            (Form::Edit, edit("better"), edit("worse")),
+        ] {
+            let people = ["ann", "ben", "cho", "dai", "eve"];
+            let alone = told(form, &[(people[0], one.clone())]);
+            assert!(alone.iter().all(|file| !file.rows.is_empty()), "{form:?}");
+            for count in 2..=people.len() {
+                let all: Vec<_> = people[..count].iter().map(|by| (*by, one.clone())).collect();
+                assert_eq!(told(form, &all), alone, "{form:?}: {count}");
+            }
+            let divided = told(form, &[(people[0], one.clone()), (people[1], other)]);
+            assert_ne!(divided, alone, "{form:?}");
+        }
+    }
 }
