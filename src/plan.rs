@@ -2,6 +2,7 @@
 
 mod adapters;
 mod choices;
+mod devices;
 mod draft;
 mod executors;
 mod gates;
@@ -195,6 +196,7 @@ pub fn resolve(mut spec: Spec, directory: &Path, table: &[&'static Kind]) -> Res
     outputs::check(&drafts, &ids, &mut mistakes);
     pins::check(&drafts, &ids, &mut mistakes);
     executors::check(&spec, &mut mistakes);
+    devices::check(&drafts, &mut mistakes);
     mistakes.extend(graph.cycles());
     let mut gates = gates::resolve(&drafts, &ids, &spec.families, &mut graph, &mut mistakes);
     looks::name_prompts(&drafts, &mut gates);

@@ -153,6 +153,22 @@ impl Run<'_> {
         }
     }
 
+    /// The devices of a share beside its first, as far as an action can use them.
+    fn beside(&self, share: Option<&Share>, stage: &Stage, device: &DeviceChoice) -> Vec<DeviceChoice> {
+        let most = usize::try_from(stage.kind.most_devices(&stage.parameters.value())).unwrap_or(usize::MAX);
+        match share {
+            Some(share) => {
+                let more = share.gpus.iter().filter(|gpu| gpu.computes).skip(1).take(most - 1);
+                more.map(|gpu| DeviceChoice::Adapter(gpu.number)).collect()
+            }
+            // Which they are is found out on the node.
+            None => {
+                let asked = stage.resources.gpu.map_or(1, |gpu| usize::try_from(gpu).unwrap_or(usize::MAX));
+                vec![device.clone(); asked.min(most).saturating_sub(1)]
+            }
+        }
+    }
+
     /// Takes the lock of the store. `None`: the run was interrupted while another process had it.
     pub fn hold(&mut self) -> Result<Option<Hold>> {
         match self.impatient().hold() {
@@ -219,8 +235,10 @@ impl Run<'_> {
         // A stage that computes is told its device; a command finds its GPUs in its environment.
         let gpus =
             share.filter(|_| !stage.kind.computes).map_or_else(BTreeMap::new, |share| gpus::variables(&share.gpus));
+        let beside = self.beside(share, stage, &device);
         let host = Host {
             device,
+            beside,
             gpus,
             secrets: stage.needed_secrets().to_vec(),
             is_forced: self.is_forced(&request),

@@ -75,8 +75,8 @@ impl Slots {
     }
 }
 
-/// The GPUs of a demand among those that are there; `None` if they do not suffice. Who does not compute through wgpu gets
-/// others first.
+/// The GPUs of a demand among those that are there; `None` if they do not suffice. Who computes through wgpu gets those that
+/// can first, all others get the rest first.
 pub fn choose(there: &[Gpu], wanted: Demand) -> Option<Vec<Gpu>> {
     let own = wanted.computes.then(|| there.iter().find(|gpu| gpu.computes));
     let own = match own {
@@ -84,7 +84,8 @@ pub fn choose(there: &[Gpu], wanted: Demand) -> Option<Vec<Gpu>> {
         Some(own) => own,
         None => None,
     };
-    let rest = there.iter().filter(|gpu| !gpu.computes).chain(there.iter().filter(|gpu| gpu.computes));
+    let is_first = |gpu: &&Gpu| gpu.computes == wanted.computes;
+    let rest = there.iter().filter(is_first).chain(there.iter().filter(|gpu| !is_first(gpu)));
     let rest = rest.filter(|gpu| Some(*gpu) != own);
     let gpus: Vec<Gpu> = own.into_iter().chain(rest).take(usize::try_from(wanted.gpus).ok()?).cloned().collect();
     (gpus.len() as u64 == wanted.gpus).then_some(gpus)

@@ -235,6 +235,8 @@ fn settle_device(directory: &Path) -> Result<()> {
         let found = gpus::resolve(&host.device, None)?;
         found.remark.iter().for_each(|remark| eprintln!("{remark}"));
         host.device = found.device;
+        let more = found.gpus.iter().filter(|gpu| gpu.computes).skip(1).take(host.beside.len());
+        host.beside = more.map(|gpu| DeviceChoice::Adapter(gpu.number)).collect();
     }
     let text = serde_json::to_vec(&host).context("write host.json")?;
     fs::write(&path, text).with_context(|| format!("write {}", path.display()))

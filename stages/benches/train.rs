@@ -238,7 +238,7 @@ fn prompts(rows: usize, sizes: &Sizes) -> Vec<Vec<u32>> {
 fn ppo(sizes: &Sizes, rows: usize, options: &Options, device: &Device) -> Value {
     let parameters = steps::ppo_parameters(rows, NEW, 4, options.recompute);
     let models = steps::ppo_models(&model::llama(sizes, options.dtype, device));
-    let mut adam = Adam::of_adapters(models.trained(), AdamSettings::default());
+    let mut adam = Adam::of_adapters(models.own().trained(), AdamSettings::default());
     let prompts = prompts(rows, sizes);
     let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
     let mut turns: [Vec<f64>; 3] = Default::default();

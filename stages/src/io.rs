@@ -104,6 +104,11 @@ impl Io {
         &self.host.device
     }
 
+    /// More devices that are its own.
+    pub fn beside(&self) -> &[DeviceChoice] {
+        &self.host.beside
+    }
+
     /// Variables that tell a command which GPUs are its own.
     pub fn gpus(&self) -> &BTreeMap<String, String> {
         &self.host.gpus

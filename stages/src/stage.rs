@@ -343,6 +343,9 @@ pub struct Kind {
     pub work: Work,
 }
 
+/// The parameter of kinds whose training several devices can share.
+pub const SHARDS: &str = "shards";
+
 impl Kind {
     /// A kind with the parameters `P`, for a row to complete.
     pub const fn of<P: Parameters>(work: Work) -> Kind {
@@ -391,6 +394,16 @@ impl Kind {
             }
         }
         parameters
+    }
+
+    /// The most devices that can share the work of these canonical parameters: as many as it has shards.
+    pub fn most_devices(&self, parameters: &Value) -> u64 {
+        parameters.get(SHARDS).and_then(Value::as_u64).filter(|_| self.can_be_shared()).unwrap_or(1)
+    }
+
+    /// Whether several devices can share its work.
+    pub fn can_be_shared(&self) -> bool {
+        (self.defaults)().get(SHARDS).is_some()
     }
 
     /// Whether it runs a command that does what nobody here knows: it declares its own metrics and incumbent.

@@ -28,6 +28,15 @@ pub fn values_of_all<const D: usize>(tensors: impl IntoIterator<Item = Tensor<D>
     read(&device, ask)?.into_iter().map(numbers).collect()
 }
 
+/// A copy of a tensor on another device, in its precision.
+///
+/// # Errors
+/// As [`values_of`].
+pub fn copied(tensor: &Tensor<2>, device: &Device) -> Result<Tensor<2>> {
+    let mut all = read(&tensor.device(), |transaction| transaction.register(tensor.clone().inner()))?;
+    Ok(from_data(all.pop().expect("one tensor was asked for"), device))
+}
+
 /// The token ids of a tensor.
 ///
 /// # Errors

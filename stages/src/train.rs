@@ -12,6 +12,8 @@ mod parts;
 mod pass;
 mod rows;
 mod samples;
+mod team;
+mod trained;
 mod truncate;
 
 pub use adam::{Adam, AdamForm, AdamSettings, Gradients};
@@ -25,11 +27,13 @@ pub use model::model;
 pub use parameters::{AnswerEnd, PairBound, Passes, Rate, Schedule, Training, Tuning, smoothing_mistake};
 pub use parts::{add, in_parts, parts};
 pub use pass::{
-    HeadValues, Loss, ValuePositions, ValueSlopes, divergences, learn_answers, learn_rewards, learn_tokens,
-    learn_values, likelihood, log_probs, mean_loss, predicted, rewards, values,
+    HeadValues, ValuePositions, ValueSlopes, divergences, learn_answers, learn_rewards, learn_tokens, learn_values,
+    learned_tokens, likelihood, log_probs, mean_loss, predicted, rewards, values,
 };
 pub use rows::{Fit, RowEncoder, Sequence, by_weight, prompts, split, split_by_prompt, tokenised};
 pub use samples::Samples;
+pub use team::{Late, ShardGradients, Team, devices_beside, shards};
+pub use trained::Trained;
 pub use truncate::Truncate;
 
 use crate::device::asked;
@@ -73,7 +77,7 @@ pub type Metrics = Vec<(&'static str, f64)>;
 
 /// The loss of a batch.
 pub struct BatchLoss {
-    pub loss: Loss,
+    pub loss: Late<'static, f64>,
     pub gradients: Vec<Tensor<2>>,
     /// Further columns of the training curve, beside those that every kind has.
     pub columns: Vec<(&'static str, Value)>,

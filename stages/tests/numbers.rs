@@ -28,6 +28,7 @@ mod kinds;
 mod parity;
 #[path = "../../tests/support/skip.rs"]
 mod skip;
+mod team;
 mod walls;
 
 const DRAW: Draw = Draw { seed: 7, kind: "test", purpose: "weights" };
@@ -753,7 +754,7 @@ fn a_training_that_was_killed_goes_on_from_its_checkpoint_to_the_same_bytes() {
     let step = |adam: &mut Adam| {
         let adapter = adapter.with_tensors(&adam.tensors);
         let pass = Pass { model: &model, adapter: Some(&adapter), trained: Trainable::Adapter, recomputes: false };
-        let (loss, gradients) = train::likelihood(pass, &rows, None).unwrap();
+        let (loss, gradients) = train::likelihood(pass, &rows, None, train::learned_tokens(&rows)).unwrap();
         adam.step(1e-2, loss.get().unwrap(), Gradients::of(gradients), String::new).unwrap();
     };
     let bytes = |adam: &Adam| adam.tensors.iter().map(|tensor| values_of(tensor.clone()).unwrap()).collect::<Vec<_>>();

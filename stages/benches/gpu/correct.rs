@@ -155,7 +155,7 @@ fn farthest(one: &[f64], other: &[f64]) -> f64 {
 fn gradients(of: &Trained, trained: Trainable, rows: &[&Sequence]) -> Result<Vec<f64>> {
     let adapter = (trained == Trainable::Adapter).then_some(&of.adapter);
     let pass = train::Pass { model: &of.model, adapter, trained, recomputes: false };
-    let (_, gradients) = train::likelihood(pass, rows, None)?;
+    let (_, gradients) = train::likelihood(pass, rows, None, train::learned_tokens(rows))?;
     Ok(values_of_all(gradients)?.into_iter().flatten().map(f64::from).collect())
 }
 
@@ -184,7 +184,7 @@ fn decoded(of: &Trained) -> Result<(Vec<u32>, Vec<u32>)> {
 /// The error of the first ratio, and the tensors after an iteration.
 fn ppo(of: &Trained) -> Result<(f64, Adam)> {
     let models = steps::ppo_models(&of.model);
-    let mut adam = Adam::of_adapters(models.trained(), AdamSettings::default());
+    let mut adam = Adam::of_adapters(models.own().trained(), AdamSettings::default());
     let prompts: Vec<Vec<u32>> = (0..8).map(|row| model::ids(row, 8, SIZES.vocabulary)).collect();
     let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
     let parameters = steps::ppo_parameters(8, 8, 2, false);

@@ -202,7 +202,7 @@ pub fn ppo_step(llama: &Decoder) -> Counts {
     let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
     let run = |epochs: u64| {
         let parameters = steps::ppo_parameters(8, 8, epochs, false);
-        let mut adam = Adam::of_adapters(models.trained(), AdamSettings::default());
+        let mut adam = Adam::of_adapters(models.own().trained(), AdamSettings::default());
         counted(|| {
             let off = steps::ppo_iteration(&parameters, &models, &mut adam, &prompts, 0, |_| ()).expect("PPO runs");
             assert!(off < 1e-5, "sampling and training disagree by {off}");

@@ -248,7 +248,7 @@ impl Bench<'_> {
         let PpoSize { rows, prompt, new, epochs } = *size;
         let done = attempt(name, || {
             let models = steps::ppo_models(&self.model);
-            let mut adam = Adam::of_adapters(models.trained(), AdamSettings::default());
+            let mut adam = Adam::of_adapters(models.own().trained(), AdamSettings::default());
             let prompts = self.prompts(rows, prompt);
             let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
             let parameters = steps::ppo_parameters(rows, new, epochs as u64, false);

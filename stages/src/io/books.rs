@@ -10,6 +10,9 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Host {
     pub device: DeviceChoice,
+    /// More devices that are the stage's own while it runs: those that can share a training work on them, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<DeviceChoice>,
     /// The GPUs of this machine that are the stage's own while it runs, by variable of the environment of its command.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub gpus: BTreeMap<String, String>,

@@ -10,8 +10,8 @@ use crate::stage::{
     self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, TokenizerSource, Work,
 };
 use crate::train::{
-    self, Adam, AnswerEnd, BatchLoss, Group, Learner, Loss, Metrics, PairBound, Pass, PreferenceReading, Samples,
-    Sequence, TrainState, TrainSteps, Training,
+    self, Adam, AnswerEnd, BatchLoss, Group, Learner, Metrics, PairBound, PreferenceReading, Samples, Sequence, Team,
+    TrainState, TrainSteps, Trained, Training,
 };
 use crate::train::{Rate, Schedule};
 use anyhow::Result;
@@ -138,12 +138,14 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     // 2. Train the incoming adapter or a new one.
     let rows = train::by_weight((0..groups.len()).collect(), |group| groups[group].weight, draw("weight"));
     let steps = TrainSteps::of(io, training, rows, draw("order"));
-    let load = train::load_of_groups(&groups, training.passes.micro_batch, steps.size, true);
+    let load = train::load_of_groups(&groups, &training.passes, steps.size, true);
     training.expect(io, &policy, load, &[&reference.base])?;
     let start = policy.start_adapter(&training.tuning.lora, draw("adapter"))?;
     let adam = Adam::of_adapters([&start], training.tuning.adam);
+    let beside = train::devices_beside(io, &device, training.tuning.dtype)?;
     let learner = DirectPolicy {
         parameters: &parameters,
+        team: Team::of(Trained::of_adapter(policy.model(), &start), beside, Trained::on)?,
         policy: &policy,
         reference,
         start,
@@ -157,6 +159,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 struct DirectPolicy<'a> {
     parameters: &'a Dpo,
     policy: &'a Artifact,
+    team: Team<Trained>,
     reference: Reference,
     start: Adapter,
     groups: Vec<Group>,
@@ -192,20 +195,21 @@ impl Learner for DirectPolicy<'_> {
 
     /// Runs all answers of a prompt forward once.
     fn gradients(&self, tensors: &[Tensor<2>], batch: &[usize], state: &mut TrainState) -> Result<BatchLoss> {
-        let train::Passes { micro_batch, recompute } = self.parameters.training.passes;
+        let passes = &self.parameters.training.passes;
         let references = self.references_of(state);
-        let adapter = self.start.with_tensors(tensors);
-        let pass = Pass::of_adapter(self.policy.model(), &adapter, recompute);
-        let groups: Vec<&Group> = batch.iter().map(|group| &self.groups[*group]).collect();
-        let (loss, gradients) = train::in_parts(&train::parts_of_groups(&groups, micro_batch), |part| {
-            let reference: Vec<f64> = part.iter().flat_map(|group| references[batch[*group]]).copied().collect();
-            let part: Vec<&Group> = part.iter().map(|group| groups[*group]).collect();
-            let rows: Vec<&Sequence> = part.iter().flat_map(|group| &group.rows).collect();
-            train::learn_answers(pass, &rows, micro_batch, |log_probs| {
-                objective(self.parameters, &part, &rl::log_ratios(log_probs, &reference), groups.len())
+        let (loss, gradients) = self.team.learn(tensors, batch.len(), passes, |pass, shard| {
+            let numbers = &batch[shard];
+            let groups: Vec<&Group> = numbers.iter().map(|group| &self.groups[*group]).collect();
+            train::in_parts(&train::parts_of_groups(&groups, passes.micro_batch), |part| {
+                let reference: Vec<f64> = part.iter().flat_map(|group| references[numbers[*group]]).copied().collect();
+                let part: Vec<&Group> = part.iter().map(|group| groups[*group]).collect();
+                let rows: Vec<&Sequence> = part.iter().flat_map(|group| &group.rows).collect();
+                train::learn_answers(pass, &rows, passes.micro_batch, |log_probs| {
+                    objective(self.parameters, &part, &rl::log_ratios(log_probs, &reference), batch.len())
+                })
             })
         })?;
-        Ok(BatchLoss { loss: Loss::Known(loss), gradients, columns: Vec::new() })
+        Ok(BatchLoss { loss, gradients, columns: Vec::new() })
     }
 
     fn name(&self, row: usize) -> String {

@@ -11,7 +11,7 @@ use crate::model::{Adapter, Artifact, Load, Reference};
 use crate::rl::{self, KtoWeights};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, TokenizerSource, Work};
 use crate::train::{
-    self, Adam, BatchLoss, Learner, Loss, Metrics, Pass, RowEncoder, Samples, Sequence, TrainState, TrainSteps,
+    self, Adam, BatchLoss, Learner, Metrics, RowEncoder, Samples, Sequence, Team, TrainState, TrainSteps, Trained,
 };
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
@@ -120,14 +120,20 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     training.expect(io, &policy, load, &[&reference.base])?;
     let start = policy.start_adapter(&training.tuning.lora, draw("adapter"))?;
     let adam = Adam::of_adapters([&start], training.tuning.adam);
+    let team = Team::of(
+        Trained::of_adapter(policy.model(), &start),
+        train::devices_beside(io, &device, training.tuning.dtype)?,
+        Trained::on,
+    )?;
     let learner =
-        LabelledPolicy { parameters: &parameters, policy: &policy, reference, start, items, heldout, at_once };
+        LabelledPolicy { parameters: &parameters, policy: &policy, team, reference, start, items, heldout, at_once };
     train::learn(io, &steps, adam, &mut filter, &learner)
 }
 
 struct LabelledPolicy<'a> {
     parameters: &'a Kto,
     policy: &'a Artifact,
+    team: Team<Trained>,
     reference: Reference,
     start: Adapter,
     items: Vec<Item>,
@@ -157,16 +163,16 @@ impl LabelledPolicy<'_> {
         items.map(one).collect()
     }
 
-    fn log_ratios(&self, adapter: &Adapter, rows: &[&Sequence], references: &[f64]) -> Result<Vec<f64>> {
-        let log_probs = train::log_probs(self.policy.model(), Some(adapter), rows, self.at_once)?;
-        Ok(rl::log_ratios(&log_probs, references))
-    }
-
     /// z₀ of these items, a constant for the gradient.
-    fn reference_point(&self, adapter: &Adapter, items: &[&Item], references: &[ItemReference]) -> Result<f64> {
-        let rows: Vec<&Sequence> = items.iter().map(|item| &item.mismatched).collect();
+    fn reference_point(&self, tensors: &[Tensor<2>], items: &[&Item], references: &[ItemReference]) -> Result<f64> {
+        let places: Vec<_> = train::shards(items.len(), self.parameters.training.passes.shards()).collect();
+        let log_probs = self.team.share(tensors, places.len(), |trained, tensors, shard| {
+            let (model, adapter) = trained.with(tensors);
+            let rows: Vec<&Sequence> = items[places[shard].clone()].iter().map(|item| &item.mismatched).collect();
+            train::log_probs(&model, adapter.as_ref(), &rows, self.at_once)
+        })?;
         let references: Vec<f64> = references.iter().map(|reference| reference.mismatched).collect();
-        Ok(rl::kto_reference_point(&self.log_ratios(adapter, &rows, &references)?))
+        Ok(rl::kto_reference_point(&rl::log_ratios(&log_probs.concat(), &references)))
     }
 }
 
@@ -178,24 +184,25 @@ impl Learner for LabelledPolicy<'_> {
 
     /// Estimates z₀ on the whole batch, then computes the loss of each answer.
     fn gradients(&self, tensors: &[Tensor<2>], batch: &[usize], state: &mut TrainState) -> Result<BatchLoss> {
-        let train::Passes { micro_batch, recompute } = self.parameters.training.passes;
+        let passes = &self.parameters.training.passes;
         let references = Self::references_of(state, batch.iter().copied());
         let batch: Vec<&Item> = batch.iter().map(|item| &self.items[*item]).collect();
-        let adapter = self.start.with_tensors(tensors);
-        let z0 = self.reference_point(&adapter, &batch, &references)?;
-        let pass = Pass::of_adapter(self.policy.model(), &adapter, recompute);
-        let lengths: Vec<usize> = batch.iter().map(|item| item.own.ids.len()).collect();
-        let (loss, gradients) = train::in_parts(&train::parts(&lengths, micro_batch), |part| {
-            let rows: Vec<&Sequence> = part.iter().map(|item| &batch[*item].own).collect();
-            let reference: Vec<f64> = part.iter().map(|item| references[*item].own).collect();
-            let part: Vec<&Item> = part.iter().map(|item| batch[*item]).collect();
-            train::learn_answers(pass, &rows, None, |log_probs| {
-                let costs = costs(self.parameters, &part, &rl::log_ratios(log_probs, &reference), z0);
-                let costs = costs.weighted(&vec![1.0 / batch.len() as f64; part.len()]);
-                (costs.losses.iter().sum(), costs.gradients)
+        let z0 = self.reference_point(tensors, &batch, &references)?;
+        let (loss, gradients) = self.team.learn(tensors, batch.len(), passes, |pass, shard| {
+            let (items, references) = (&batch[shard.clone()], &references[shard]);
+            let lengths: Vec<usize> = items.iter().map(|item| item.own.ids.len()).collect();
+            train::in_parts(&train::parts(&lengths, passes.micro_batch), |part| {
+                let rows: Vec<&Sequence> = part.iter().map(|item| &items[*item].own).collect();
+                let reference: Vec<f64> = part.iter().map(|item| references[*item].own).collect();
+                let part: Vec<&Item> = part.iter().map(|item| items[*item]).collect();
+                train::learn_answers(pass, &rows, None, |log_probs| {
+                    let costs = costs(self.parameters, &part, &rl::log_ratios(log_probs, &reference), z0);
+                    let costs = costs.weighted(&vec![1.0 / batch.len() as f64; part.len()]);
+                    (costs.losses.iter().sum(), costs.gradients)
+                })
             })
         })?;
-        Ok(BatchLoss { loss: Loss::Known(loss), gradients, columns: vec![("kl", json!(z0))] })
+        Ok(BatchLoss { loss, gradients, columns: vec![("kl", json!(z0))] })
     }
 
     fn name(&self, row: usize) -> String {
@@ -206,10 +213,11 @@ impl Learner for LabelledPolicy<'_> {
         let adapter = self.start.with_tensors(tensors);
         let items: Vec<&Item> = self.heldout.iter().collect();
         let references = Self::references_of(state, (0..items.len()).map(|item| self.items.len() + item));
-        let z0 = self.reference_point(&adapter, &items, &references)?;
+        let z0 = self.reference_point(tensors, &items, &references)?;
         let own: Vec<&Sequence> = items.iter().map(|item| &item.own).collect();
         let references: Vec<f64> = references.iter().map(|reference| reference.own).collect();
-        let ratios = self.log_ratios(&adapter, &own, &references)?;
+        let log_probs = train::log_probs(self.policy.model(), Some(&adapter), &own, self.at_once)?;
+        let ratios = rl::log_ratios(&log_probs, &references);
         let losses = costs(self.parameters, &items, &ratios, z0).losses;
         let rewards = rl::implicit_rewards(&ratios, self.parameters.beta);
         let mut table = Vec::with_capacity(items.len());

@@ -25,7 +25,7 @@ use crate::model::{Artifact, Demand, Expectation, Load};
 use crate::reward;
 use crate::rl;
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, TokenizerSource, Work};
-use crate::train::{self, Adam, Forward, Passes, Samples};
+use crate::train::{self, Adam, Forward, Passes, Samples, Team};
 use anyhow::{Result, bail};
 use formats::data::{self, DataRows, RowFilter};
 use models::{Models, WrittenAnswers};
@@ -151,6 +151,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     expect(io, &parameters, &policy, &models, &prompts)?;
     let samples = Samples::of_prompts(&policy, prompts.iter().map(Vec::as_slice));
 
+    let beside = train::devices_beside(io, &device, parameters.tuning.dtype)?;
+    let team = Team::of(models, beside, Models::on)?;
+    let models = team.own();
     let mut adam = Adam::of_adapters(models.trained(), parameters.tuning.adam);
     if models.reference.is_none() {
         adam.keep_averages();
@@ -169,7 +172,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             Some((rollout, progress)) => (rollout, progress, None),
             None => {
                 let batch: Vec<&[u32]> = numbers.iter().map(|row| prompts[*row].as_slice()).collect();
-                let answers = rollout::sample(&parameters, &models, &adam, &batch, &stops, draw("token"), step)?;
+                let answers = rollout::sample(&parameters, &team, &adam, &batch, &stops, draw("token"), step)?;
                 clock.has_generated();
                 let written = WrittenAnswers {
                     policy: &policy,
@@ -181,7 +184,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
                 let scored = models.scores_of_texts(io, &written)?;
                 let is_learned_from = step < parameters.steps;
                 let (rollout, forward) =
-                    rollout::score(&parameters, &models, &adam, &batch, answers, scored, is_learned_from)?;
+                    rollout::score(&parameters, &team, &adam, &batch, answers, scored, is_learned_from)?;
                 clock.has_scored();
                 (rollout, UpdateProgress::default(), forward)
             }
@@ -192,7 +195,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
             abort_if(&parameters, step, &summary)?;
             if step > 0 && train::is_candidate(step, parameters.checkpoint_every, parameters.steps) {
                 let metrics = [&summary.metrics()[..], &tally.metrics(), &filter.metrics()].concat();
-                hand_over(io, &policy, &models, &samples, &adam, step, metrics)?;
+                hand_over(io, &policy, models, &samples, &adam, step, metrics)?;
                 tally.begin_anew();
             }
             if step == parameters.steps {
@@ -211,7 +214,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         // 4. Train epochs of minibatches on the clipped objective.
         let update = Update {
             parameters: &parameters,
-            models: &models,
+            team: &team,
             rollout: &rollout,
             estimates: &estimates,
             beta,
@@ -262,7 +265,7 @@ fn expect(io: &mut Io, parameters: &Ppo, policy: &Artifact, models: &Models, pro
             prompts.len()
         ));
     }
-    let rows = rollout::minibatch(parameters).min(parameters.passes.micro_batch.unwrap_or(usize::MAX));
+    let rows = parameters.passes.at_once(rollout::minibatch(parameters));
     let tokens = prompts.iter().map(Vec::len).max().unwrap_or(0) + parameters.max_new_tokens;
     let load = Load {
         rows,

@@ -3,14 +3,14 @@
 use crate::device;
 use crate::draw::Draw;
 use crate::io::Io;
-use crate::model::{self, Decoder, Expectation, Load, LoraParameters, Trainable, weights};
+use crate::model::{self, Decoder, Expectation, Load, LoraParameters, weights};
 use crate::stage::{
     self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, TokenizerSource, Work,
 };
 use crate::tensor::from_values;
 use crate::train::{
-    self, Adam, AdamSettings, BatchLoss, Learner, Metrics, Pass, Passes, Rate, Schedule, Sequence, TrainState,
-    TrainSteps,
+    self, Adam, AdamSettings, BatchLoss, Learner, Metrics, Passes, Rate, Schedule, Sequence, Team, TrainState,
+    TrainSteps, Trained,
 };
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor};
@@ -224,7 +224,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let settings =
         AdamSettings { beta2: 0.95, epsilon: 1e-8, weight_decay: parameters.weight_decay, ..AdamSettings::default() };
     let adam = Adam::of_weights(&model, settings);
-    let learner = NewModel { parameters: &parameters, model, documents, heldout, made };
+    let beside = train::devices_beside(io, &device, Dtype::F32)?;
+    let team = Team::of(Trained::of_weights(&model), beside, Trained::on)?;
+    let learner = NewModel { parameters: &parameters, team, documents, heldout, made };
     train::learn(io, &steps, adam, &mut filter, &learner)
 }
 
@@ -245,7 +247,7 @@ fn take_tokenizer(given: &Path, to: &Path) -> Result<()> {
 
 struct NewModel<'a> {
     parameters: &'a Pretrain,
-    model: Decoder,
+    team: Team<Trained>,
     documents: Vec<Sequence>,
     /// Numbers of the documents to measure on.
     heldout: Vec<usize>,
@@ -261,11 +263,12 @@ impl NewModel<'_> {
 
 impl Learner for NewModel<'_> {
     fn gradients(&self, tensors: &[Tensor<2>], batch: &[usize], state: &mut TrainState) -> Result<BatchLoss> {
-        let Passes { micro_batch, recompute } = self.parameters.passes;
+        let passes = &self.parameters.passes;
         let rows = self.rows(batch);
-        let model = weights::with_tensors(&self.model, tensors);
-        let pass = Pass { model: &model, adapter: None, trained: Trainable::Weights, recomputes: recompute };
-        let (loss, gradients) = train::likelihood(pass, &rows, micro_batch)?;
+        let tokens = train::learned_tokens(&rows);
+        let (loss, gradients) = self.team.learn(tensors, rows.len(), passes, |pass, shard| {
+            train::likelihood(pass, &rows[shard], passes.micro_batch, tokens)
+        })?;
         state.tokens += rows.iter().map(|row| row.completion().len() as u64).sum::<u64>();
         Ok(BatchLoss { loss, gradients, columns: vec![("tokens", json!(state.tokens))] })
     }
@@ -275,7 +278,7 @@ impl Learner for NewModel<'_> {
     }
 
     fn candidate(&self, io: &mut Io, tensors: &[Tensor<2>], step: u64, state: &TrainState) -> Result<Metrics> {
-        let model = weights::with_tensors(&self.model, tensors);
+        let (model, _) = self.team.own().with(tensors);
         let at_once = self.parameters.passes.micro_batch.unwrap_or(self.parameters.batch);
         let heldout_loss = train::mean_loss(&model, None, &self.rows(&self.heldout), at_once)?;
         let directory = io.candidate_dir(step)?.join("model");

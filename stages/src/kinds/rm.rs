@@ -12,8 +12,8 @@ use crate::stage::{
     self, Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, TokenizerSource, Work,
 };
 use crate::train::{
-    self, Adam, AnswerEnd, BatchLoss, Group, Learner, Loss, Metrics, PairBound, Pass, PreferenceReading, Sequence,
-    TrainState, TrainSteps, Training,
+    self, Adam, AnswerEnd, BatchLoss, Group, Learner, Metrics, PairBound, PreferenceReading, Sequence, Team,
+    TrainState, TrainSteps, Trained, Training,
 };
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
@@ -92,7 +92,7 @@ pub struct Rm {
     #[serde(flatten)]
     pub training: Training,
     /// bradley-terry or hinge on pairs, or plackett-luce on rankings, where ties are not compared
-    #[schemars(extend("printed-after" = "recompute"))]
+    #[schemars(extend("printed-after" = "shards"))]
     pub loss: RankingLoss,
     /// lead that a chosen answer should have, if its pair names no `margin`; null: 0, or 1 for the hinge
     pub margin: Option<f64>,
@@ -176,7 +176,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     // 2. Start from the incoming adapter and head, or from new ones.
     let rows = train::by_weight((0..groups.len()).collect(), |group| groups[group].weight, draw("weight"));
     let steps = TrainSteps::of(io, training, rows, draw("order"));
-    let load = train::load_of_groups(&groups, training.passes.micro_batch, steps.size, false);
+    let load = train::load_of_groups(&groups, &training.passes, steps.size, false);
     training.expect(io, &artifact, load, &[])?;
     let start = artifact.start_adapter(&training.tuning.lora, draw("adapter"))?;
     let start = match start.head {
@@ -186,9 +186,11 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     // Training uses the plain scale of the head; each candidate is normalised anew.
     let start = Adapter { offset: 0.0, spread: 1.0, ..start };
     let adam = Adam::of_adapters([&start], training.tuning.adam);
+    let beside = train::devices_beside(io, &device, training.tuning.dtype)?;
     let learner = RewardModel {
         parameters: &parameters,
         artifact: &artifact,
+        team: Team::of(Trained::of_adapter(artifact.model(), &start), beside, Trained::on)?,
         start,
         groups,
         heldout,
@@ -202,6 +204,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 struct RewardModel<'a> {
     parameters: &'a Rm,
     artifact: &'a Artifact,
+    team: Team<Trained>,
     start: Adapter,
     groups: Vec<Group>,
     heldout: Vec<Group>,
@@ -216,18 +219,19 @@ struct RewardModel<'a> {
 impl Learner for RewardModel<'_> {
     /// Runs all answers of a prompt forward once.
     fn gradients(&self, tensors: &[Tensor<2>], batch: &[usize], _: &mut TrainState) -> Result<BatchLoss> {
-        let train::Passes { micro_batch, recompute } = self.parameters.training.passes;
-        let adapter = self.start.with_tensors(tensors);
-        let pass = Pass::of_adapter(self.artifact.model(), &adapter, recompute);
+        let passes = &self.parameters.training.passes;
         let batch: Vec<&Group> = batch.iter().map(|group| &self.groups[*group]).collect();
-        let (loss, gradients) = train::in_parts(&train::parts_of_groups(&batch, micro_batch), |part| {
-            let part: Vec<&Group> = part.iter().map(|group| batch[*group]).collect();
-            let rows: Vec<&Sequence> = part.iter().flat_map(|group| &group.rows).collect();
-            train::learn_rewards(pass, &rows, micro_batch, |scores| {
-                objective(self.parameters, &part, scores, batch.len())
+        let (loss, gradients) = self.team.learn(tensors, batch.len(), passes, |pass, shard| {
+            let groups = &batch[shard];
+            train::in_parts(&train::parts_of_groups(groups, passes.micro_batch), |part| {
+                let part: Vec<&Group> = part.iter().map(|group| groups[*group]).collect();
+                let rows: Vec<&Sequence> = part.iter().flat_map(|group| &group.rows).collect();
+                train::learn_rewards(pass, &rows, passes.micro_batch, |scores| {
+                    objective(self.parameters, &part, scores, batch.len())
+                })
             })
         })?;
-        Ok(BatchLoss { loss: Loss::Known(loss), gradients, columns: Vec::new() })
+        Ok(BatchLoss { loss, gradients, columns: Vec::new() })
     }
 
     fn name(&self, row: usize) -> String {

@@ -3,11 +3,11 @@
 
 use crate::device;
 use crate::io::Io;
-use crate::model::{Adapter, Artifact, Decoder, Demand, Load, LoraParameters, Trainable, weights};
+use crate::model::{Artifact, Demand, Load, LoraParameters};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, TokenizerSource, Work};
 use crate::train::{
-    self, Adam, AnswerEnd, BatchLoss, Fit, Learner, Metrics, Pass, RowEncoder, Samples, Sequence, TrainState,
-    TrainSteps, Training,
+    self, Adam, AnswerEnd, BatchLoss, Fit, Learner, Metrics, RowEncoder, Samples, Sequence, Team, TrainState,
+    TrainSteps, Trained, Training,
 };
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
@@ -74,7 +74,7 @@ pub struct Sft {
     #[serde(flatten)]
     pub training: Training,
     /// lora: an adapter on the frozen base; full: all weights, which each candidate then holds
-    #[schemars(extend("printed-after" = "recompute"))]
+    #[schemars(extend("printed-after" = "shards"))]
     pub train: Train,
     /// completion: only its tokens are learned; all: those of the prompt, too
     pub loss_on: LossOn,
@@ -173,7 +173,12 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         Some(start) => Adam::of_adapters([start], training.tuning.adam),
         None => Adam::of_weights(artifact.model(), training.tuning.adam),
     };
-    let learner = FineTuning { training, artifact: &artifact, start, examples, heldout };
+    let trained = match &start {
+        Some(start) => Trained::of_adapter(artifact.model(), start),
+        None => Trained::of_weights(artifact.model()),
+    };
+    let team = Team::of(trained, train::devices_beside(io, &device, training.tuning.dtype)?, Trained::on)?;
+    let learner = FineTuning { training, artifact: &artifact, team, examples, heldout };
     train::learn(io, &steps, adam, &mut filter, &learner)
 }
 
@@ -202,8 +207,7 @@ fn read(
 struct FineTuning<'a> {
     training: &'a Training,
     artifact: &'a Artifact,
-    /// The adapter to train; `None` if the weights themselves are trained.
-    start: Option<Adapter>,
+    team: Team<Trained>,
     examples: Vec<(Example, Sequence)>,
     /// Numbers of the rows to measure on.
     heldout: Vec<usize>,
@@ -213,23 +217,16 @@ impl FineTuning<'_> {
     fn rows(&self, numbers: &[usize]) -> Vec<&Sequence> {
         numbers.iter().map(|row| &self.examples[*row].1).collect()
     }
-
-    /// The model and the adapter with these tensors.
-    fn with(&self, tensors: &[Tensor<2>]) -> (Decoder, Option<Adapter>) {
-        match &self.start {
-            Some(start) => (self.artifact.model().clone(), Some(start.with_tensors(tensors))),
-            None => (weights::with_tensors(self.artifact.model(), tensors), None),
-        }
-    }
 }
 
 impl Learner for FineTuning<'_> {
     fn gradients(&self, tensors: &[Tensor<2>], batch: &[usize], _: &mut TrainState) -> Result<BatchLoss> {
-        let train::Passes { micro_batch, recompute } = self.training.passes;
-        let (model, adapter) = self.with(tensors);
-        let trained = if adapter.is_some() { Trainable::Adapter } else { Trainable::Weights };
-        let pass = Pass { model: &model, adapter: adapter.as_ref(), trained, recomputes: recompute };
-        let (loss, gradients) = train::likelihood(pass, &self.rows(batch), micro_batch)?;
+        let passes = &self.training.passes;
+        let rows = self.rows(batch);
+        let tokens = train::learned_tokens(&rows);
+        let (loss, gradients) = self.team.learn(tensors, rows.len(), passes, |pass, shard| {
+            train::likelihood(pass, &rows[shard], passes.micro_batch, tokens)
+        })?;
         Ok(BatchLoss { loss, gradients, columns: Vec::new() })
     }
 
@@ -238,7 +235,7 @@ impl Learner for FineTuning<'_> {
     }
 
     fn candidate(&self, io: &mut Io, tensors: &[Tensor<2>], step: u64, state: &TrainState) -> Result<Metrics> {
-        let (model, adapter) = self.with(tensors);
+        let (model, adapter) = self.team.own().with(tensors);
         let at_once = self.training.passes.micro_batch.unwrap_or(self.training.batch);
         let heldout_loss = train::mean_loss(&model, adapter.as_ref(), &self.rows(&self.heldout), at_once)?;
         let loss = state.loss();

@@ -106,6 +106,15 @@ impl Base {
         Ok(())
     }
 
+    /// A copy of the weights that were sent on another device.
+    ///
+    /// # Errors
+    /// The device cannot be read.
+    pub fn on(&self, device: &Device) -> Result<Base> {
+        let model = Arc::new(OnceLock::from(weights::on(self.model(), device)?));
+        Ok(Base { device: device.clone(), model, ..self.clone() })
+    }
+
     /// The model, once [`super::Artifact::expect`] has sent its weights.
     pub fn model(&self) -> &Decoder {
         self.model.get().expect("a stage says what it takes before it computes")

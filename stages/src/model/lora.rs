@@ -119,6 +119,18 @@ impl Adapter {
         })
     }
 
+    /// A copy on another device; the adapter itself where it is there already.
+    ///
+    /// # Errors
+    /// Its device cannot be read.
+    pub fn on(&self, config: &Config, device: &Device) -> Result<Adapter> {
+        let here = self.tensors().first().map(Tensor::device);
+        if here.is_none_or(|here| here == *device) {
+            return Ok(self.clone());
+        }
+        Ok(Adapter::of(self.on_host()?, config, device))
+    }
+
     /// A head drawn from N(0, 1/(d + 1)) (Stiennon et al. 2020, appendix B.1 in the form of N+).
     pub fn with_head(mut self, config: &Config, draw: Draw, device: &Device) -> Adapter {
         let mut stream = draw.stream(0, 0);

@@ -3,7 +3,7 @@
 use super::table::Table;
 use super::{Adapter, Affine, Block, Decoder};
 use crate::device;
-use crate::tensor::{from_data, values_of_all};
+use crate::tensor::{copied, from_data, values_of_all};
 use anyhow::{Context, Result};
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData};
 use formats::architectures::{Layout, Norm};
@@ -69,6 +69,24 @@ pub fn tensors(model: &Decoder) -> Vec<Tensor<2>> {
     out.extend(both(&model.norm));
     out.extend(model.head.iter().flat_map(|head| head.parts().to_vec()));
     out
+}
+
+/// A copy of a model on another device; the model itself where it is there already.
+///
+/// # Errors
+/// Its device cannot be read.
+pub fn on(model: &Decoder, device: &Device) -> Result<Decoder> {
+    if model.device() == *device {
+        return Ok(model.clone());
+    }
+    let mut rest = tensors(model).into_iter();
+    let positions = model.positions.iter().map(|_| 1);
+    let head = model.head.iter().map(|head| head.parts().len());
+    let mut of_tables = std::iter::once(model.embedding.parts().len()).chain(positions).chain(head);
+    build_in_parts(model.config.clone(), |weight| {
+        let parts = if weight.sort == Sort::Embedding { of_tables.next() } else { None };
+        rest.by_ref().take(parts.unwrap_or(1)).map(|tensor| copied(&tensor, device)).collect()
+    })
 }
 
 /// The bytes of its tensors.

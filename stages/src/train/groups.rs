@@ -1,5 +1,6 @@
 //! Prompts with several answers and the preferences among them, as tokens of a model.
 
+use super::parameters::Passes;
 use super::rows::{RowEncoder, Sequence, split, tokenised};
 use crate::draw::Draw;
 use crate::io::Io;
@@ -160,10 +161,11 @@ fn group(preference: Preference, rows: Vec<Option<Sequence>>) -> Group {
 }
 
 /// The sizes of one part of a batch of groups, for an estimate of memory.
-pub fn load_of_groups(groups: &[Group], at_once: Option<usize>, batch: usize, has_predictions: bool) -> Load {
+pub fn load_of_groups(groups: &[Group], passes: &Passes, batch: usize, has_predictions: bool) -> Load {
     let most = |of: fn(&Group) -> usize| groups.iter().map(of).max().unwrap_or(0);
     let answers = most(|group| group.rows.len());
-    let rows = at_once.map_or(batch * answers, |at_once| at_once.min(batch * answers));
+    let of_shard = batch.div_ceil(passes.shards()) * answers;
+    let rows = passes.micro_batch.map_or(of_shard, |at_once| at_once.min(of_shard));
     let tokens = most(|group| group.rows.iter().map(|row| row.ids.len()).max().unwrap_or(0));
     let predicted = if has_predictions { rows * tokens } else { 0 };
     Load { rows, tokens, predicted, trained: 1, ..Load::default() }

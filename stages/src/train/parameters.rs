@@ -119,7 +119,7 @@ impl Default for AnswerEnd {
 #[serde(default)]
 pub struct PairBound {
     /// most pairs of one prompt; of more, so many are drawn, and what is drawn is told
-    #[schemars(extend("printed-after" = "recompute"))]
+    #[schemars(extend("printed-after" = "shards"))]
     pub pairs_per_prompt: usize,
 }
 
@@ -143,16 +143,28 @@ pub struct Passes {
     pub micro_batch: Option<usize>,
     /// run each block again in the backward pass instead of keeping it in memory: a third more time, the same result
     pub recompute: bool,
+    /// parts of each batch that go through the model by themselves and are then added up: as many GPUs can work on them
+    /// (`resources: {gpu: 4}`), and the result is the same on one; null: 1
+    pub shards: Option<usize>,
 }
 
 impl Passes {
     pub fn mistakes(&self) -> Vec<ParameterMistake> {
-        stage::at_least_one(&[("micro_batch", self.micro_batch.unwrap_or(1) as u64)])
+        stage::at_least_one(&[
+            ("micro_batch", self.micro_batch.unwrap_or(1) as u64),
+            ("shards", self.shards.unwrap_or(1) as u64),
+        ])
     }
 
     /// Number of rows that go through the model together, in a batch of `size`.
     pub fn at_once(&self, size: usize) -> usize {
-        self.micro_batch.unwrap_or(size).min(size)
+        let shard = size.div_ceil(self.shards());
+        self.micro_batch.unwrap_or(shard).min(shard)
+    }
+
+    /// The parts of a batch that may go to different devices.
+    pub fn shards(&self) -> usize {
+        self.shards.unwrap_or(1)
     }
 
     /// Names the parameters that take less memory when they are lowered.

@@ -1,23 +1,24 @@
 //! Batches in parts: the rows of each, and the sums over all.
 
+use super::team::{Late, ShardGradients};
 use anyhow::Result;
 use burn::tensor::Tensor;
 
-/// The loss of a batch and its gradients: sums over its parts, in their order.
+/// The loss of a shard and its gradients: sums over its parts, in their order.
 ///
 /// # Errors
 /// The first error of `one`.
 pub fn in_parts(
     parts: &[Vec<usize>],
     mut one: impl FnMut(&[usize]) -> Result<(f64, Vec<Tensor<2>>)>,
-) -> Result<(f64, Vec<Tensor<2>>)> {
+) -> Result<ShardGradients<'static, f64>> {
     let (mut loss, mut gradients) = (0.0, Vec::new());
     for part in parts {
         let (now, more) = one(part)?;
         loss += now;
         add(&mut gradients, more);
     }
-    Ok((loss, gradients))
+    Ok((Late::Known(loss), gradients))
 }
 
 /// Adds the gradients of one part of a batch to those of the earlier parts.

@@ -3,6 +3,7 @@
 use super::forward::{Forward, Pass, batch_of_rows, predictions, with_head};
 use super::parts::{add, parts};
 use super::rows::Sequence;
+use super::team::{Late, ShardGradients};
 use crate::kernel::{LatePredictions, Predictions, Slopes, Span, TokenGradients};
 use crate::model::predict;
 use crate::model::{Adapter, Decoder, Gradient, Trainable, sizes};
@@ -317,12 +318,23 @@ pub fn learn_values<T>(
     }
 }
 
-/// Mean −log p per completion token of a batch, nats, and its gradients, computed `at_once` rows at a time.
+/// The completion tokens of rows.
+pub fn learned_tokens(rows: &[&Sequence]) -> usize {
+    rows.iter().map(|row| row.learned().count()).sum()
+}
+
+/// The part of the mean −log p per completion token of a batch, nats, that these rows are, and its gradients, computed
+/// `at_once` rows at a time. `tokens` counts the completion tokens of the whole batch.
 ///
 /// # Errors
 /// The gradient of a table cannot be read.
-pub fn likelihood(pass: Pass, rows: &[&Sequence], at_once: Option<usize>) -> Result<(Loss, Vec<Tensor<2>>)> {
-    let tokens = rows.iter().map(|row| row.learned().count()).sum::<usize>() as f64;
+pub fn likelihood(
+    pass: Pass,
+    rows: &[&Sequence],
+    at_once: Option<usize>,
+    tokens: usize,
+) -> Result<ShardGradients<'static, f64>> {
+    let tokens = tokens as f64;
     let lengths: Vec<usize> = rows.iter().map(|row| row.ids.len()).collect();
     let (mut predictions, mut gradients) = (Vec::new(), Vec::new());
     for part in parts(&lengths, at_once) {
@@ -340,22 +352,5 @@ pub fn likelihood(pass: Pass, rows: &[&Sequence], at_once: Option<usize>) -> Res
         }
         Ok(loss)
     };
-    Ok((Loss::Later(Box::new(loss)), gradients))
-}
-
-/// A loss, or what gives it once its predictions are on the host.
-pub enum Loss {
-    Known(f64),
-    Later(Box<dyn FnOnce() -> Result<f64>>),
-}
-
-impl Loss {
-    /// # Errors
-    /// The device cannot be read.
-    pub fn get(self) -> Result<f64> {
-        match self {
-            Loss::Known(loss) => Ok(loss),
-            Loss::Later(later) => later(),
-        }
-    }
+    Ok((Late::Later(Box::new(loss)), gradients))
 }

@@ -46,6 +46,28 @@ impl Ran {
         fs::read(self.artifact().join("adapter/adapter_model.safetensors")).unwrap()
     }
 
+    /// All files that it hands over, and its curve without the times.
+    pub fn everything(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        fn add(all: &mut BTreeMap<PathBuf, Vec<u8>>, path: &Path) {
+            match fs::read_dir(path) {
+                Ok(entries) => entries.flatten().for_each(|entry| add(all, &entry.path())),
+                Err(_) => all.extend([(path.to_owned(), fs::read(path).unwrap())]),
+            }
+        }
+        let mut all = BTreeMap::new();
+        let top = self.directory.path();
+        ["out", "tables"].iter().filter(|name| top.join(name).exists()).for_each(|name| add(&mut all, &top.join(name)));
+        let mut all: BTreeMap<_, _> =
+            all.into_iter().map(|(path, bytes)| (path.strip_prefix(top).unwrap().to_owned(), bytes)).collect();
+        let points = self.curve().into_iter().map(|mut point| {
+            point.as_object_mut().unwrap().remove("seconds");
+            format!("{point}\n")
+        });
+        all.insert("curve".into(), points.collect::<String>().into_bytes());
+        all.insert("metrics".into(), self.metrics().to_string().into_bytes());
+        all
+    }
+
     /// The remarks of the stage for people.
     pub fn remarks(&self) -> Vec<String> {
         let said = self.read("outcome.json")["telemetry"]["remarks"].clone();
@@ -59,12 +81,18 @@ impl Ran {
 }
 
 pub fn run(kind: &str, device: DeviceChoice, inputs: &[(&str, &Path)], with: &Value) -> Result<Ran> {
+    run_on(kind, &[device], inputs, with)
+}
+
+/// As [`run`], on several devices.
+pub fn run_on(kind: &str, devices: &[DeviceChoice], inputs: &[(&str, &Path)], with: &Value) -> Result<Ran> {
     let directory = tempfile::tempdir()?;
     let inputs: BTreeMap<_, _> =
         inputs.iter().map(|(port, path)| ((*port).to_owned(), vec![path.to_path_buf().into()])).collect();
     let kind = stages::kinds::kind(kind).unwrap();
     let parameters = (kind.parse)(with.as_object().unwrap()).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
-    let mut io = Io::open(directory.path(), inputs, Host { device, ..Host::default() })?;
+    let host = Host { device: devices[0].clone(), beside: devices[1..].to_vec(), ..Host::default() };
+    let mut io = Io::open(directory.path(), inputs, host)?;
     let Work::Run(run) = kind.work else { panic!("it runs") };
     run(&Call { parameters, seed: 5 }, &mut io)?;
     io.finish()?;
@@ -76,7 +104,7 @@ fn on_cpu(kind: &str, inputs: &[(&str, &Path)], with: &Value) -> Result<Ran> {
 }
 
 /// A file of the data that the project ships.
-fn data(name: &str) -> PathBuf {
+pub fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines/data").join(name)
 }
 

@@ -101,6 +101,34 @@ impl Models {
         Ok((policy, models))
     }
 
+    /// The models that compute, on another device. What reads texts stays where it is.
+    ///
+    /// # Errors
+    /// A device cannot be read.
+    pub fn on(&self, device: &Device) -> Result<Models> {
+        let mut copies = Copies { device, bases: Vec::new() };
+        let (policy, start) = (copies.base(&self.policy)?, copies.adapter(&self.policy, &self.start)?);
+        let mut rewards = Vec::with_capacity(self.rewards.len());
+        for TokenReward { weight, base, adapter } in &self.rewards {
+            let (weight, adapter) = (*weight, copies.adapter(base, adapter)?);
+            rewards.push(TokenReward { weight, base: copies.base(base)?, adapter });
+        }
+        let reference = match &self.reference {
+            Some(Reference { base, adapter }) => {
+                let adapter = adapter.as_ref().map(|adapter| copies.adapter(base, adapter)).transpose()?;
+                Some(Reference { base: copies.base(base)?, adapter })
+            }
+            None => None,
+        };
+        let critic = match &self.critic {
+            Some(ValueModel { base, adapter }) => {
+                Some(ValueModel { base: copies.base(base)?, adapter: copies.adapter(base, adapter)? })
+            }
+            None => None,
+        };
+        Ok(Models { policy, start, reference, rewards, readers: Vec::new(), critic })
+    }
+
     /// The bases of all models beside the policy.
     pub fn bases_beside_the_policy(&self) -> Vec<&Base> {
         let reference = self.reference.iter().map(|reference| &reference.base);
@@ -156,6 +184,27 @@ impl Models {
         let (of_policy, of_critic) = tensors.split_at(self.start.tensors().len());
         let critic = self.critic.as_ref().map(|critic| critic.adapter.with_tensors(of_critic));
         (self.start.with_tensors(of_policy), critic)
+    }
+}
+
+/// Copies of models on a device. Those that share a base share it there.
+struct Copies<'a> {
+    device: &'a Device,
+    bases: Vec<(Base, Base)>,
+}
+
+impl Copies<'_> {
+    fn base(&mut self, base: &Base) -> Result<Base> {
+        if let Some((_, copy)) = self.bases.iter().find(|(from, _)| from.is(base)) {
+            return Ok(copy.clone());
+        }
+        let copy = base.on(self.device)?;
+        self.bases.push((base.clone(), copy.clone()));
+        Ok(copy)
+    }
+
+    fn adapter(&self, base: &Base, adapter: &Adapter) -> Result<Adapter> {
+        adapter.on(base.config(), self.device)
     }
 }
 

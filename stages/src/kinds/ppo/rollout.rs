@@ -8,10 +8,11 @@ use crate::generate::{self, Answer, Choice, Decoding, DrawNames};
 use crate::kernel::Keep;
 use crate::model::{Adapter, Decoder};
 use crate::rl;
-use crate::train::{self, Adam, Forward, Pass, Sequence, ValuePositions};
+use crate::train::{self, Adam, Forward, Pass, Sequence, Team, ValuePositions};
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// Answers of the policy with their numbers, by answer and response token.
 #[derive(Serialize, Deserialize)]
@@ -34,9 +35,10 @@ pub struct Estimates {
     pub returns: Vec<Vec<f64>>,
 }
 
+/// The answers to prompts. Each shard of them is decoded by itself.
 pub fn sample(
     parameters: &Ppo,
-    models: &Models,
+    team: &Team<Models>,
     adam: &Adam,
     prompts: &[&[u32]],
     stops: &[u32],
@@ -44,21 +46,18 @@ pub fn sample(
     step: u64,
 ) -> Result<Vec<Answer>> {
     let keep = Keep { top_k: parameters.top_k, top_p: parameters.top_p };
-    let choice = Choice::Sample {
-        temperature: parameters.temperature,
-        keep,
-        draw,
-        of: DrawNames::Counted { step, first_row: 0 },
-    };
-    let (actor, _) = models.with(&adam.tensors);
-    let decoding = Decoding {
-        max_new: parameters.max_new_tokens,
-        stops,
-        choice,
-        at_once: parameters.passes.at_once(parameters.batch),
-    };
+    let places: Vec<Range<usize>> = train::shards(prompts.len(), parameters.passes.shards()).collect();
     asked::note_part(|| format!("the sampling of step {step}"));
-    generate::answer(models.policy.model(), Some(&actor), prompts, decoding)
+    let answers = team.share(&adam.tensors, places.len(), |models, tensors, shard| {
+        let place = places[shard].clone();
+        let of = DrawNames::Counted { step, first_row: place.start as u64 };
+        let choice = Choice::Sample { temperature: parameters.temperature, keep, draw, of };
+        let at_once = parameters.passes.at_once(parameters.batch);
+        let decoding = Decoding { max_new: parameters.max_new_tokens, stops, choice, at_once };
+        let (actor, _) = models.with(tensors);
+        generate::answer(models.policy.model(), Some(&actor), &prompts[place], decoding)
+    })?;
+    Ok(answers.concat())
 }
 
 /// Largest number of rows in one optimiser step.
@@ -67,16 +66,17 @@ pub fn minibatch(parameters: &Ppo) -> usize {
 }
 
 /// The place of each minibatch among the rows of an epoch. Their sizes differ by one at most.
-pub fn minibatches(parameters: &Ppo) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+pub fn minibatches(parameters: &Ppo) -> impl Iterator<Item = Range<usize>> + use<> {
     let (rows, number) = (parameters.batch, parameters.minibatches);
     (0..number).map(move |at| at * rows / number..(at + 1) * rows / number)
 }
 
-/// The answers with their numbers; `scored` are the scores by rewards that read texts. Where an update follows, the pass that gave the policy's log-probabilities in the
-/// first part of its first minibatch is handed to it: the update would compute the same once more.
+/// The answers with their numbers; `scored` are the scores by rewards that read texts. Where an update follows, the pass that
+/// gave the policy's log-probabilities in the first part of its first minibatch is handed to it: the update would compute the
+/// same once more.
 pub fn score(
     parameters: &Ppo,
-    models: &Models,
+    team: &Team<Models>,
     adam: &Adam,
     prompts: &[&[u32]],
     answers: Vec<Answer>,
@@ -84,18 +84,23 @@ pub fn score(
     is_learned_from: bool,
 ) -> Result<(Rollout, Option<Forward>)> {
     asked::note_part(|| "the scoring of answers".to_owned());
-    let (actor, critic) = models.with(&adam.tensors);
     let ended = answers.iter().filter(|answer| answer.has_ended).count();
     let join = |(prompt, answer): (&&[u32], &Answer)| Sequence::new([*prompt, &answer.ids].concat(), prompt.len());
     let rows: Vec<Sequence> = prompts.iter().zip(&answers).map(join).collect();
-    let average = match models.reference {
-        None => Some(models.with(&adam.averages).0),
-        Some(_) => None,
-    };
-    let reference: (&Decoder, Option<&Adapter>) = match (&models.reference, &average) {
-        (Some(reference), _) => (reference.model(), reference.adapter.as_ref()),
-        (None, average) => (models.policy.model(), average.as_ref()),
-    };
+    let shards = train::shards(minibatch(parameters), parameters.passes.shards()).count();
+    // Of a moving average, the tensors follow.
+    let tensors = [&adam.tensors[..], &adam.averages].concat();
+    let done = team.share(&tensors, shards, |models, tensors, shard| {
+        let (tensors, averages) = tensors.split_at(adam.tensors.len());
+        let (actor, critic) = models.with(tensors);
+        let average = models.reference.is_none().then(|| models.with(averages).0);
+        let reference: (&Decoder, Option<&Adapter>) = match &models.reference {
+            Some(reference) => (reference.model(), reference.adapter.as_ref()),
+            None => (models.policy.model(), average.as_ref()),
+        };
+        let scorer = Scorer { parameters, models, actor, critic, reference };
+        scorer.shard(&rows, shard, is_learned_from && shard == 0)
+    })?;
     let empty = || vec![Vec::new(); rows.len()];
     let mut out = Rollout {
         scores: scored,
@@ -108,50 +113,23 @@ pub fn score(
         rows,
     };
     let (mut entropy, mut tokens, mut forward) = (0.0, 0, None);
-    // Split as in the first epoch: the same sums give the same numbers, so its first ratios are 1 to the last bit.
-    for std::ops::Range { start: first, end: last } in minibatches(parameters) {
-        let lengths: Vec<usize> = out.rows[first..last].iter().map(|row| row.ids.len()).collect();
-        for part in train::parts(&lengths, parameters.passes.micro_batch) {
-            let numbers: Vec<usize> = part.iter().map(|row| first + row).collect();
-            let rows: Vec<&Sequence> = numbers.iter().map(|row| &out.rows[*row]).collect();
-            let lengths: Vec<usize> = rows.iter().map(|row| row.completion().len()).collect();
-            let (model, temperature) = (models.policy.model(), parameters.temperature);
-            let policy = if tokens == 0 && is_learned_from {
-                let pass = Pass::of_adapter(model, &actor, parameters.passes.recompute);
-                forward.insert(Forward::of(pass, &rows)).predicted(model, temperature)?
-            } else {
-                train::predicted(model, Some(&actor), &rows, temperature)?
-            };
-            let of_reference = train::predicted(reference.0, reference.1, &rows, temperature)?;
-            let mut scores = vec![0.0; rows.len()];
-            for TokenReward { weight, base, adapter } in &models.rewards {
-                let of_it = train::values(base.model(), adapter, &rows, ValuePositions::Last)?;
-                scores.iter_mut().zip(of_it).for_each(|(sum, score)| *sum += weight * score);
-            }
-            let values = match models.critic.iter().zip(&critic).next() {
-                Some((model, critic)) => train::values(model.base.model(), critic, &rows, ValuePositions::Completion)?,
-                None => Vec::new(),
-            };
-            entropy += policy.entropies.iter().sum::<f64>();
-            tokens += policy.entropies.len();
-            let kl: Vec<f64> = policy
-                .log_probs
-                .iter()
-                .zip(&of_reference.log_probs)
-                .map(|(ours, theirs)| parameters.kl.estimate.of(*ours, *theirs))
-                .collect();
-            numbers.iter().zip(scores).for_each(|(row, score)| out.scores[*row] += score);
-            drop(rows);
+    for shard in done {
+        entropy += shard.entropy;
+        tokens += shard.tokens;
+        forward = forward.or(shard.forward);
+        for part in shard.parts {
+            part.numbers.iter().zip(part.scores).for_each(|(row, score)| out.scores[*row] += score);
+            let lengths: Vec<usize> = part.numbers.iter().map(|row| out.rows[*row].completion().len()).collect();
             let mut keep = |target: fn(&mut Rollout) -> &mut Vec<Vec<f64>>, flat: &[f64]| {
-                for (row, tokens) in numbers.iter().zip(rl::by_row(flat, lengths.iter().copied())) {
+                for (row, tokens) in part.numbers.iter().zip(rl::by_row(flat, lengths.iter().copied())) {
                     target(&mut out)[*row] = tokens.to_vec();
                 }
             };
-            keep(|out| &mut out.log_probs, &policy.log_probs);
-            keep(|out| &mut out.references, &of_reference.log_probs);
-            keep(|out| &mut out.kl, &kl);
-            if critic.is_some() {
-                keep(|out| &mut out.values, &values);
+            keep(|out| &mut out.log_probs, &part.log_probs);
+            keep(|out| &mut out.references, &part.references);
+            keep(|out| &mut out.kl, &part.kl);
+            if let Some(values) = &part.values {
+                keep(|out| &mut out.values, values);
             }
         }
     }
@@ -161,6 +139,82 @@ pub fn score(
         *score = missing.score(*score, answer.has_ended);
     }
     Ok((out, forward))
+}
+
+/// The models of one device that score answers.
+struct Scorer<'a> {
+    parameters: &'a Ppo,
+    models: &'a Models,
+    actor: Adapter,
+    critic: Option<Adapter>,
+    reference: (&'a Decoder, Option<&'a Adapter>),
+}
+
+/// The numbers of a shard of all minibatches.
+struct ShardScores {
+    parts: Vec<PartScores>,
+    /// Sums over its tokens, nats, and their count.
+    entropy: f64,
+    tokens: usize,
+    forward: Option<Forward>,
+}
+
+/// The numbers of some answers: scores by answer, all else by token, one answer after the other.
+struct PartScores {
+    numbers: Vec<usize>,
+    scores: Vec<f64>,
+    log_probs: Vec<f64>,
+    references: Vec<f64>,
+    kl: Vec<f64>,
+    /// `None` without a critic.
+    values: Option<Vec<f64>>,
+}
+
+impl Scorer<'_> {
+    /// Splits as in the first epoch: the same sums give the same numbers, so its first ratios are 1 to the last bit.
+    fn shard(&self, rows: &[Sequence], shard: usize, keeps_first: bool) -> Result<ShardScores> {
+        let passes = &self.parameters.passes;
+        let mut done = ShardScores { parts: Vec::new(), entropy: 0.0, tokens: 0, forward: None };
+        for minibatch in minibatches(self.parameters) {
+            let Some(place) = train::shards(minibatch.len(), passes.shards()).nth(shard) else { continue };
+            let first = minibatch.start + place.start;
+            let lengths: Vec<usize> = rows[first..][..place.len()].iter().map(|row| row.ids.len()).collect();
+            for part in train::parts(&lengths, passes.micro_batch) {
+                let numbers: Vec<usize> = part.iter().map(|row| first + row).collect();
+                let keeps = keeps_first && done.parts.is_empty();
+                let part = self.part(rows, numbers, keeps, &mut done)?;
+                done.parts.push(part);
+            }
+        }
+        Ok(done)
+    }
+
+    fn part(&self, rows: &[Sequence], numbers: Vec<usize>, keeps: bool, done: &mut ShardScores) -> Result<PartScores> {
+        let Scorer { parameters, models, actor, critic, reference } = self;
+        let rows: Vec<&Sequence> = numbers.iter().map(|row| &rows[*row]).collect();
+        let (model, temperature) = (models.policy.model(), parameters.temperature);
+        let policy = if keeps {
+            let pass = Pass::of_adapter(model, actor, parameters.passes.recompute);
+            done.forward.insert(Forward::of(pass, &rows)).predicted(model, temperature)?
+        } else {
+            train::predicted(model, Some(actor), &rows, temperature)?
+        };
+        let of_reference = train::predicted(reference.0, reference.1, &rows, temperature)?;
+        let mut scores = vec![0.0; rows.len()];
+        for TokenReward { weight, base, adapter } in &models.rewards {
+            let of_it = train::values(base.model(), adapter, &rows, ValuePositions::Last)?;
+            scores.iter_mut().zip(of_it).for_each(|(sum, score)| *sum += weight * score);
+        }
+        let critic = models.critic.iter().zip(critic).next();
+        let values =
+            critic.map(|(model, critic)| train::values(model.base.model(), critic, &rows, ValuePositions::Completion));
+        done.entropy += policy.entropies.iter().sum::<f64>();
+        done.tokens += policy.entropies.len();
+        let both = policy.log_probs.iter().zip(&of_reference.log_probs);
+        let kl = both.map(|(ours, theirs)| parameters.kl.estimate.of(*ours, *theirs)).collect();
+        let values = values.transpose()?;
+        Ok(PartScores { numbers, scores, log_probs: policy.log_probs, references: of_reference.log_probs, kl, values })
+    }
 }
 
 /// Statistics of a rollout, which describe the policy that sampled it.

@@ -7,15 +7,18 @@ use crate::device::asked;
 use crate::draw::Draw;
 use crate::kernel::{self, LatePredictions, PolicyTerms, Slopes, TokenGradients, ValueTerms};
 use crate::rl::{self, LossTerms, RatioStatistics};
-use crate::train::{self, Adam, Forward, Gradients, HeadValues, Pass, Passes, Sequence, ValuePositions, ValueSlopes};
+use crate::train::{
+    self, Adam, Forward, Gradients, HeadValues, Late, Pass, Passes, Sequence, Team, ValuePositions, ValueSlopes,
+};
 use anyhow::Result;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 pub struct Update<'a> {
     pub parameters: &'a Ppo,
-    pub models: &'a Models,
+    pub team: &'a Team<Models>,
     pub rollout: &'a Rollout,
     pub estimates: &'a Estimates,
     pub beta: f64,
@@ -25,7 +28,7 @@ pub struct Update<'a> {
     /// Draws the order of the answers, in all epochs but the first.
     pub order: Draw,
     /// Names answers in messages.
-    pub names: &'a dyn Fn(&[usize]) -> String,
+    pub names: &'a (dyn Fn(&[usize]) -> String + Sync),
 }
 
 /// Statistics of the optimiser steps of one update.
@@ -66,6 +69,16 @@ struct Sums {
     advantages: Vec<f64>,
 }
 
+impl Sums {
+    fn add(&mut self, more: Sums) {
+        self.loss += more.loss;
+        self.value_loss += more.value_loss;
+        self.new.extend(more.new);
+        self.old.extend(more.old);
+        self.advantages.extend(more.advantages);
+    }
+}
+
 impl Update<'_> {
     /// Runs the update from `progress` on; its first part may have gone `forward` before. `pause` is called after every
     /// optimiser step, and may stop there.
@@ -89,10 +102,11 @@ impl Update<'_> {
             }
             for (number, place) in minibatches(parameters).enumerate().skip(progress.minibatch) {
                 let picked = &order[place];
-                let (gradients, parts) = self.gradients(adam, picked, forward.take())?;
+                let (told, gradients) = self.gradients(adam, picked, forward.take())?;
                 let measured = Gradients::of(gradients);
                 // On a device this is the one read of the step: it brings the norm as well.
-                let sums = self.sums(&parts)?;
+                let mut sums = Sums::default();
+                told.into_iter().try_for_each(|shard| anyhow::Ok(sums.add(shard.get()?)))?;
                 progress.loss = sums.loss;
                 progress.norm =
                     adam.step(self.rate, sums.loss, measured, || format!("answers to {}", (self.names)(picked)))?;
@@ -100,11 +114,8 @@ impl Update<'_> {
                     let ratio = rl::ratio_statistics(&sums.new, &sums.old, &sums.advantages, parameters.clip);
                     progress.first_ratio_error = ratio.max_error;
                 }
-                let of_epoch = &mut progress.sums;
-                of_epoch.value_loss += sums.value_loss / parameters.minibatches as f64;
-                of_epoch.new.extend(sums.new);
-                of_epoch.old.extend(sums.old);
-                of_epoch.advantages.extend(sums.advantages);
+                sums.value_loss /= parameters.minibatches as f64;
+                progress.sums.add(sums);
                 (progress.epoch, progress.minibatch) =
                     if number + 1 == parameters.minibatches { (epoch + 1, 0) } else { (epoch, number + 1) };
                 pause(adam, &progress)?;
@@ -122,26 +133,47 @@ impl Update<'_> {
             ("clip_fraction", outcome.ratio.clip_fraction),
             ("ratio_max", outcome.ratio.max),
         ];
-        if self.models.critic.is_some() {
+        if self.team.own().critic.is_some() {
             metrics.push(("value_loss", outcome.value_loss));
             metrics.push(("explained_variance", explained(self.rollout, self.estimates)));
         }
         metrics
     }
 
+    /// The gradients of a minibatch, and the numbers of each of its shards.
     fn gradients(
         &self,
         adam: &Adam,
         picked: &[usize],
-        mut forward: Option<Forward>,
-    ) -> Result<(Vec<Tensor<2>>, Vec<PartTokens>)> {
-        let Update { parameters, models, rollout, estimates, .. } = *self;
-        let (actor, critic) = models.with(&adam.tensors);
-        let Passes { micro_batch, recompute } = parameters.passes;
+        forward: Option<Forward>,
+    ) -> Result<(Vec<Late<'_, Sums>>, Vec<Tensor<2>>)> {
+        let Update { parameters, team, rollout, .. } = *self;
         let lengths: Vec<usize> = picked.iter().map(|row| rollout.rows[*row].completion().len()).collect();
         let weights = rl::token_weights(&lengths, parameters.average);
         // One slice per answer of the minibatch.
         let weights: Vec<&[f64]> = rl::by_row(&weights, lengths).collect();
+        let places: Vec<Range<usize>> = train::shards(picked.len(), parameters.passes.shards()).collect();
+        let forward = Mutex::new(forward);
+        team.gradients(&adam.tensors, places.len(), |models, tensors, shard| {
+            let place = places[shard].clone();
+            let known = forward.lock().unwrap_or_else(PoisonError::into_inner).take_if(|_| shard == 0);
+            let (parts, gradients) = self.of_shard(models, tensors, &picked[place.clone()], &weights[place], known)?;
+            Ok((Late::Later(Box::new(move || self.sums(&parts))), gradients))
+        })
+    }
+
+    /// The gradients of some answers, whose tokens have these weights, and their numbers, part by part.
+    fn of_shard(
+        &self,
+        models: &Models,
+        tensors: &[Tensor<2>],
+        picked: &[usize],
+        weights: &[&[f64]],
+        mut forward: Option<Forward>,
+    ) -> Result<(Vec<PartTokens>, Vec<Tensor<2>>)> {
+        let Update { parameters, rollout, estimates, .. } = *self;
+        let (actor, critic) = models.with(tensors);
+        let Passes { micro_batch, recompute, .. } = parameters.passes;
         let (mut of_actor, mut of_critic, mut parts) = (Vec::new(), Vec::new(), Vec::new());
         let whole: Vec<usize> = picked.iter().map(|row| rollout.rows[*row].ids.len()).collect();
         for part in train::parts(&whole, micro_batch) {
@@ -178,7 +210,7 @@ impl Update<'_> {
             }
             parts.push(tokens);
         }
-        Ok(([of_actor, of_critic].concat(), parts))
+        Ok((parts, [of_actor, of_critic].concat()))
     }
 
     /// The slopes of the policy's loss by its log-probabilities: on the device where it can compute them, so that it need
