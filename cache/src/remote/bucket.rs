@@ -1,10 +1,10 @@
 //! Uploads to a bucket, which `object_store` neither lists nor finds again.
 
-use super::{credentials::Credentials, failure::RemoteFailure, http::HttpAgent, layout::TOP, settings::RemoteSettings};
+use super::{Remote, credentials::Credentials, health::Side, http::HttpAgent, layout::TOP, settings::RemoteSettings};
 use anyhow::{Context, Result};
 use futures_util::TryStreamExt;
 use object_store::aws::{AwsAuthorizer, AwsCredential};
-use object_store::client::{HttpRequest, HttpRequestBody};
+use object_store::client::{HttpError, HttpRequest, HttpRequestBody, HttpService};
 use serde::Deserialize;
 use std::{fmt, time::Duration};
 use ureq::http::{Method, Request};
@@ -74,7 +74,7 @@ impl Bucket {
         Bucket { agent, credentials, address, prefix: prefix.to_owned() }
     }
 
-    pub fn collect(&self, age: Duration, dry_run: bool) -> Result<DeadUploads> {
+    pub fn collect(&self, remote: &Remote, age: Duration, dry_run: bool) -> Result<DeadUploads> {
         let mut found = DeadUploads::default();
         let prefix = if self.prefix.is_empty() { format!("{TOP}/") } else { format!("{}/{TOP}/", self.prefix) };
         let (mut key_marker, mut id_marker) = (String::new(), String::new());
@@ -89,7 +89,7 @@ impl Bucket {
                     encoded(&id_marker)
                 );
             }
-            let text = self.ask(Method::GET, "/", &query).context("list uploads")?;
+            let text = self.ask(remote, Method::GET, "/", &query).context("list uploads")?;
             let listing: Listing = quick_xml::de::from_str(&text).context("read a list of uploads")?;
             for upload in listing.upload.iter().filter(|upload| upload.key.starts_with(&prefix)) {
                 let begun: Option<jiff::Timestamp> = upload.initiated.parse().ok();
@@ -101,7 +101,7 @@ impl Bucket {
                 if !dry_run {
                     let query = format!("uploadId={}", encoded(&upload.upload_id));
                     let path = format!("/{}", encoded(&upload.key).replace("%2F", "/"));
-                    self.ask(Method::DELETE, &path, &query)
+                    self.ask(remote, Method::DELETE, &path, &query)
                         .with_context(|| format!("give up the upload of {}", upload.key))?;
                 }
             }
@@ -114,22 +114,18 @@ impl Bucket {
         Ok(found)
     }
 
-    fn ask(&self, method: Method, path: &str, query: &str) -> Result<String> {
+    fn ask(&self, remote: &Remote, method: Method, path: &str, query: &str) -> Result<String> {
         let Credentials { key_id, secret, token, region } = &self.credentials;
         let credential = AwsCredential { key_id: key_id.clone(), secret_key: secret.clone(), token: token.clone() };
+        let side = if method == Method::GET { Side::Read } else { Side::Write };
         let request = Request::builder().method(method).uri(format!("{}{path}?{query}", self.address));
         let mut request: HttpRequest = request.body(HttpRequestBody::empty()).context("write a request")?;
-        let signed = AwsAuthorizer::new(&credential, "s3", region).try_authorize(&mut request, None);
-        signed.map_err(|error| RemoteFailure::of(&error))?;
-        let answer = self.agent.ask(request.into_parts().0, &[]).map_err(|error| {
-            RemoteFailure::of(&object_store::Error::Generic { store: "S3", source: Box::new(error) })
+        let bytes = remote.asked(side, |_| async move {
+            AwsAuthorizer::new(&credential, "s3", region).try_authorize(&mut request, None)?;
+            let error = |error: HttpError| object_store::Error::Generic { store: "S3", source: Box::new(error) };
+            let answer = self.agent.call(request).await.map_err(error)?;
+            object_store::collect_bytes(answer.into_body().bytes_stream().map_err(error), None).await
         })?;
-        let pieces = answer
-            .into_body()
-            .bytes_stream()
-            .map_err(|error| object_store::Error::Generic { store: "S3", source: Box::new(error) });
-        let read = tokio::runtime::Builder::new_current_thread().build().context("read an answer")?;
-        let bytes = read.block_on(object_store::collect_bytes(pieces, None)).context("read an answer")?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
