@@ -165,7 +165,7 @@ impl Remote {
         if side == Side::Write && failure.forbids_writing() {
             // One such answer is enough, and says nothing about reading.
             if self.health.leave_alone(Side::Write) || is_left_alone {
-                self.health.is_new(&failure.to_string());
+                self.health.is_new(&failure.cause());
                 self.warn(&format!(
                     "write to it: {failure}; nothing more is pushed by this run (`mode: read-only` where that is meant)"
                 ));
@@ -178,7 +178,7 @@ impl Remote {
 
     /// Says that it is left alone; not again why.
     fn warn_of_end(&self, failure: &RemoteFailure) {
-        let why = if self.health.is_new(&failure.to_string()) { format!("{failure}; it") } else { "it".to_owned() };
+        let why = if self.health.is_new(&failure.cause()) { format!("{failure}; it") } else { "it".to_owned() };
         let end = match self.is_left_alone() {
             true => "is left alone until the next run, and work is done here",
             false => "gets nothing more until the next run",
@@ -213,7 +213,7 @@ impl Remote {
 
     /// Says what it did while it was asked for something, once for each cause.
     fn warn_of(&self, failure: &RemoteFailure, act: &str) {
-        if *failure != RemoteFailure::LeftAlone && self.health.is_new(&failure.to_string()) {
+        if *failure != RemoteFailure::LeftAlone && self.health.is_new(&failure.cause()) {
             self.warn(&format!("{act}: {failure}"));
         }
     }

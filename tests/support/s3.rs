@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -294,7 +295,9 @@ fn answer(asked: &Asked, state: &mut State, fault: Option<Fault>) -> (u16, Vec<(
         }
         ("GET" | "HEAD", None) => {
             let Some(bytes) = state.objects.get(name) else { return (404, none(), error("NoSuchKey", name)) };
-            let mut headers = vec![("ETag", "\"one\"".to_owned())];
+            let mut hasher = DefaultHasher::new();
+            bytes.hash(&mut hasher);
+            let mut headers = vec![("ETag", format!("\"{:x}\"", hasher.finish()))];
             let range = asked.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
             let Some((from, to)) = range else {
                 headers.push(("Content-Length", bytes.len().to_string()));

@@ -56,6 +56,18 @@ impl fmt::Display for RemoteFailure {
 impl Error for RemoteFailure {}
 
 impl RemoteFailure {
+    /// The cause alone. A server tells its code where it answers with a text, and to a question without an answer's text it does
+    /// not: people hear of it once.
+    pub fn cause(&self) -> String {
+        match self {
+            RemoteFailure::Refused(_) => "it refuses".to_owned(),
+            RemoteFailure::Failed(why) | RemoteFailure::Full(why) => {
+                why.split_once(" (").map_or(&**why, |(status, _)| status).to_owned()
+            }
+            failure => failure.to_string(),
+        }
+    }
+
     /// Whether it says that nothing may be written, and nothing about reading.
     pub fn forbids_writing(&self) -> bool {
         matches!(self, RemoteFailure::Refused(_) | RemoteFailure::WrongClock | RemoteFailure::Full(_))

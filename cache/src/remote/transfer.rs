@@ -34,8 +34,7 @@ pub struct Listed {
 
 impl Listed {
     fn of(meta: &ObjectMeta) -> Listed {
-        let tag = meta.e_tag.as_deref().unwrap_or_default();
-        let version = format!("{} {tag}", meta.last_modified.timestamp_micros());
+        let version = meta.e_tag.clone().unwrap_or_else(|| meta.last_modified.timestamp_micros().to_string());
         Listed { size: Some(meta.size), version, modified: meta.last_modified.timestamp() }
     }
 
