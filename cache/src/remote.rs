@@ -65,11 +65,11 @@ pub struct Remote {
     learnt: Mutex<Learnt>,
 }
 
-/// What this process has learnt of a remote.
+/// Knowledge of a remote that this process has got.
 #[derive(Debug, Default)]
 struct Learnt {
     /// The records that it gave.
-    records: BTreeMap<Digest, notes::Note>,
+    records: BTreeMap<Digest, notes::ForeignNote>,
     /// The lengths that records tell of files.
     lengths: BTreeMap<Digest, u64>,
     /// The versions of objects in which something else was found than the name says.
@@ -178,7 +178,12 @@ impl Remote {
 
     /// Says that it is left alone; not again why.
     fn warn_of_end(&self, failure: &RemoteFailure) {
-        let why = if self.health.is_new(&failure.cause()) { format!("{failure}; it") } else { "it".to_owned() };
+        let is_new = self.health.is_new(&failure.cause());
+        // The end of a run says what was not pushed.
+        if !is_new && !self.is_left_alone() {
+            return;
+        }
+        let why = if is_new { format!("{failure}; it") } else { "it".to_owned() };
         let end = match self.is_left_alone() {
             true => "is left alone until the next run, and work is done here",
             false => "gets nothing more until the next run",

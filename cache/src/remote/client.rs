@@ -30,7 +30,7 @@ pub struct Client {
     pub bucket: Option<Arc<Bucket>>,
 }
 
-/// What a client is made of: all that a person can have wrong was found out before.
+/// The makings of a client: all that a person can have wrong was found out before.
 #[derive(Debug)]
 pub enum Origin {
     Directory(PathBuf),

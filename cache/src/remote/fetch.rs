@@ -3,8 +3,8 @@
 use super::{
     Remote, RemoteFailure,
     layout::{Part, content_path, record_path},
-    notes::Note,
-    transfer::{Listed, Reading},
+    notes::ForeignNote,
+    transfer::{ObjectState, Reading},
 };
 use crate::{
     content::{Content, Damage},
@@ -146,7 +146,7 @@ impl Store {
         // A list of files that came with it is not taken over: it says what it likes.
         let mut learnt = remote.learnt();
         learnt.learn_lengths(&lengths);
-        learnt.records.insert(*key, Note { record: page.record.clone(), lengths });
+        learnt.records.insert(*key, ForeignNote { record: page.record.clone(), lengths });
         Ok(Some(Box::new(ForeignRecord { record: page.record, absent })))
     }
 
@@ -341,7 +341,7 @@ impl Store {
             }
             Ok(())
         })?;
-        let damaged = |how: &str, listed: &Listed| match self.set_damaged(remote, &path, listed) {
+        let damaged = |how: &str, listed: &ObjectState| match self.set_damaged(remote, &path, listed) {
             Ok(()) => anyhow::anyhow!("blob {blob} {how}"),
             Err(error) => error,
         };

@@ -84,7 +84,7 @@ impl Waste {
         Instant::now().saturating_duration_since(self.until.map_or(since, |until| until.max(since)))
     }
 
-    /// What is lost if nothing that is on its way is answered.
+    /// The loss if nothing that is on its way is answered.
     fn at_worst(&self) -> Duration {
         let oldest = self.open.iter().map(|pace| locked(&pace.moved).0).min();
         self.lost + oldest.map_or(Duration::ZERO, |oldest| self.since(oldest))

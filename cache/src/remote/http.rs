@@ -58,7 +58,7 @@ impl HttpAgent {
 
     /// Asks, and waits for the whole answer.
     fn ask(&self, mut parts: Parts, body: &[u8], pace: Option<&Pace>) -> Result<HttpResponse, HttpError> {
-        let mut rest = Paced { bytes: body, pace };
+        let mut rest = BodyReader { bytes: body, pace };
         let answered = match parts.method {
             Method::PUT | Method::POST => {
                 // A reader tells no length by itself, and S3 wants one.
@@ -98,12 +98,12 @@ const PIECE: usize = 64 << 10;
 const REGION: &str = "x-amz-bucket-region";
 
 /// Bytes that tell when they go.
-struct Paced<'a> {
+struct BodyReader<'a> {
     bytes: &'a [u8],
     pace: Option<&'a Pace>,
 }
 
-impl Read for Paced<'_> {
+impl Read for BodyReader<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let length = self.bytes.read(into)?;
         if let Some(pace) = self.pace.filter(|_| length > 0) {

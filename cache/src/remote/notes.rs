@@ -1,7 +1,7 @@
-//! What a store remembers of a remote, of each in a directory of its own: records that were found there, keys that are owed to
+//! Notes of a store about a remote, of each in a directory of its own: records that were found there, keys that are owed to
 //! it, objects that were found damaged.
 
-use super::{ForeignRecord, Learnt, Remote, RemoteSettings, fetch::MOST_RECORD, layout::Part, transfer::Listed};
+use super::{ForeignRecord, Learnt, Remote, RemoteSettings, fetch::MOST_RECORD, layout::Part, transfer::ObjectState};
 use crate::{
     content::{Content, Damage},
     digest::Digest,
@@ -33,7 +33,7 @@ const DAMAGED: &str = ".damaged";
 
 /// A record of a remote, and the lengths of those files that no list of files tells.
 #[derive(Clone, Debug)]
-pub struct Note {
+pub struct ForeignNote {
     pub record: Record,
     pub lengths: BTreeMap<Digest, u64>,
 }
@@ -58,7 +58,7 @@ impl Store {
         let note = match learnt {
             Some(note) => note,
             None => match read_page(&self.note_path(remote, key, ".json"), key)? {
-                Some(page) => Note { lengths: page.lengths(), record: page.record },
+                Some(page) => ForeignNote { lengths: page.lengths(), record: page.record },
                 None => return Ok(None),
             },
         };
@@ -71,7 +71,7 @@ impl Store {
     }
 
     /// The files of a note that are not here; `None` if nothing tells which they are.
-    fn absent_of(&self, note: &Note) -> Result<Option<Tally>> {
+    fn absent_of(&self, note: &ForeignNote) -> Result<Option<Tally>> {
         let mut blobs = BTreeMap::new();
         for content in &note.record.contents {
             match content {
@@ -143,7 +143,7 @@ impl Store {
     }
 
     /// Whether this version of an object was found damaged, by this process or an earlier one.
-    pub(super) fn is_damaged(&self, remote: &Remote, path: &ObjectPath, listed: &Listed) -> bool {
+    pub(super) fn is_damaged(&self, remote: &Remote, path: &ObjectPath, listed: &ObjectState) -> bool {
         let known = remote.learnt().damaged.get(path.as_ref()).cloned();
         let known = known.or_else(|| {
             let bytes = files::read(&self.note_path(remote, &name_of(path), DAMAGED), MOST_RECORD).ok()?;
@@ -153,7 +153,7 @@ impl Store {
     }
 
     /// Remembers that an object is not what its name says, so that nobody here takes it for whole by its length.
-    pub(super) fn set_damaged(&self, remote: &Remote, path: &ObjectPath, listed: &Listed) -> Result<()> {
+    pub(super) fn set_damaged(&self, remote: &Remote, path: &ObjectPath, listed: &ObjectState) -> Result<()> {
         remote.learnt().damaged.insert(path.to_string(), listed.version.clone());
         self.keep(remote, &self.note_path(remote, &name_of(path), DAMAGED), listed.version.as_bytes())
     }

@@ -4,7 +4,7 @@ use super::{Remote, RemoteFailure, health::Side, layout::TOP};
 use object_store::{ObjectStoreExt, path::Path as ObjectPath};
 use std::time::SystemTime;
 
-/// What is written under the name of a trial, at first and over it.
+/// The bytes that are written under the name of a trial, at first and over it.
 const FIRST: &[u8] = b"first";
 const SECOND: &[u8] = b"second";
 

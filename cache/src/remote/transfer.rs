@@ -23,7 +23,7 @@ const MOST_OF_DIRECTORY: u64 = 1 << 20;
 
 /// An object as the remote lists it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Listed {
+pub struct ObjectState {
     /// `None` of what is no file.
     pub size: Option<u64>,
     /// The words by which it is told from what lies there after it was replaced.
@@ -32,35 +32,35 @@ pub struct Listed {
     pub modified: i64,
 }
 
-impl Listed {
-    fn of(meta: &ObjectMeta) -> Listed {
+impl ObjectState {
+    fn of(meta: &ObjectMeta) -> ObjectState {
         let version = meta.e_tag.clone().unwrap_or_else(|| meta.last_modified.timestamp_micros().to_string());
-        Listed { size: Some(meta.size), version, modified: meta.last_modified.timestamp() }
+        ObjectState { size: Some(meta.size), version, modified: meta.last_modified.timestamp() }
     }
 
-    fn no_file() -> Listed {
-        Listed { size: None, version: "no file".to_owned(), modified: 0 }
+    fn no_file() -> ObjectState {
+        ObjectState { size: None, version: "no file".to_owned(), modified: 0 }
     }
 }
 
 /// The end of reading an object.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reading {
-    Whole(Listed),
+    Whole(ObjectState),
     /// It ended before the length that it said, or says that it is longer than it may be.
-    Wrong(Listed),
+    Wrong(ObjectState),
 }
 
 impl Remote {
     /// An object as it is listed; `None` if there is none.
-    pub(super) fn listed(&self, path: &ObjectPath) -> Result<Option<Listed>, RemoteFailure> {
+    pub(super) fn listed(&self, path: &ObjectPath) -> Result<Option<ObjectState>, RemoteFailure> {
         let listed = self.asked(Side::Read, |objects| async move {
             self.check_plain(path).await?;
             found(objects.head(path).await)
         });
         match listed {
-            Err(RemoteFailure::NoFile) => Ok(Some(Listed::no_file())),
-            listed => Ok(listed?.as_ref().map(Listed::of)),
+            Err(RemoteFailure::NoFile) => Ok(Some(ObjectState::no_file())),
+            listed => Ok(listed?.as_ref().map(ObjectState::of)),
         }
     }
 
@@ -73,7 +73,7 @@ impl Remote {
         take: &mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<Option<Reading>> {
         let part = self.part();
-        let (mut at, mut last): (u64, Option<Listed>) = (0, None);
+        let (mut at, mut last): (u64, Option<ObjectState>) = (0, None);
         loop {
             let size = last.as_ref().and_then(|listed| listed.size).unwrap_or(u64::MAX);
             if let Some(listed) = last.take_if(|_| at >= size) {
@@ -84,7 +84,7 @@ impl Remote {
             let piece = self.asked(Side::Read, |objects| async move {
                 self.check_plain(path).await?;
                 let Some(got) = found(objects.get_opts(path, options).await)? else { return Ok(None) };
-                let listed = Listed::of(&got.meta);
+                let listed = ObjectState::of(&got.meta);
                 Ok(Some((listed, got.bytes().await?)))
             });
             let piece = match piece {
@@ -93,7 +93,7 @@ impl Remote {
                     Some(listed) if listed.size == Some(0) => return Ok(Some(Reading::Whole(listed))),
                     _ => bail!(RemoteFailure::Unreadable),
                 },
-                Err(RemoteFailure::NoFile) => return Ok(Some(Reading::Wrong(Listed::no_file()))),
+                Err(RemoteFailure::NoFile) => return Ok(Some(Reading::Wrong(ObjectState::no_file()))),
                 piece => piece?,
             };
             let Some((listed, bytes)) = piece else { return Ok(None) };
@@ -111,7 +111,7 @@ impl Remote {
     ///
     /// # Errors
     /// It failed.
-    pub(super) fn bytes(&self, path: &ObjectPath, most: u64) -> Result<Option<(Vec<u8>, Listed)>> {
+    pub(super) fn bytes(&self, path: &ObjectPath, most: u64) -> Result<Option<(Vec<u8>, ObjectState)>> {
         let mut bytes = Vec::new();
         let read = self.read(path, most, &mut |piece| {
             bytes.extend_from_slice(piece);
