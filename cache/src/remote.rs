@@ -13,13 +13,12 @@ mod bucket;
 mod client;
 mod credentials;
 mod failure;
-#[cfg(test)]
-mod faults;
 mod fetch;
 mod health;
 mod http;
 pub(crate) mod layout;
 mod notes;
+mod parallel;
 mod probe;
 mod push;
 mod settings;
@@ -50,9 +49,6 @@ use std::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-/// The most bytes of an answer that is no part of a file: a list of a thousand names.
-const LONGEST_ANSWER: u64 = 16 << 20;
-
 /// A remote. It is opened when it is first asked; several threads may ask at once.
 #[derive(Debug)]
 pub struct Remote {
@@ -68,8 +64,8 @@ pub struct Remote {
 /// Knowledge of a remote that this process has got.
 #[derive(Debug, Default)]
 struct Learnt {
-    /// The records that it gave.
-    records: BTreeMap<Digest, notes::ForeignNote>,
+    /// The records that it gave, as they are kept.
+    records: BTreeMap<Digest, Vec<u8>>,
     /// The lengths that records tell of files.
     lengths: BTreeMap<Digest, u64>,
     /// The versions of objects in which something else was found than the name says.

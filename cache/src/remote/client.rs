@@ -1,7 +1,6 @@
 //! The client of a remote, made when it is first asked: a run that finds everything at home makes none.
 
 use super::{
-    LONGEST_ANSWER,
     bucket::Bucket,
     credentials::Credentials,
     failure::RemoteFailure,
@@ -21,6 +20,9 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+
+/// The most bytes of an answer that is no part of a file: a list of a thousand names.
+const LONGEST_ANSWER: u64 = 16 << 20;
 
 /// The way to what a remote holds.
 #[derive(Clone, Debug)]

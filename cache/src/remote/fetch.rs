@@ -3,7 +3,7 @@
 use super::{
     Remote, RemoteFailure,
     layout::{Part, content_path, record_path},
-    notes::ForeignNote,
+    parallel::in_parallel,
     transfer::{ObjectState, Reading},
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     disown::Disavowal,
     interruption::interrupted,
     inventory::Tally,
-    record::{Record, is_same, unseal},
+    record::{Record, is_same, sealed, unseal},
     store::Store,
     tree::Tree,
     write,
@@ -24,7 +24,6 @@ use std::{
     fs,
     io::Write,
     sync::{Arc, Mutex, PoisonError},
-    thread,
 };
 
 /// The most bytes of a record of a remote.
@@ -38,9 +37,6 @@ pub(super) const MOST_FILES: usize = 20_000;
 
 /// The share of the free disk that files of a remote leave free.
 const LEFT_FREE: u64 = 10;
-
-/// The number of files that are asked about, or that come, at a time.
-const THREADS: usize = 4;
 
 /// The answer of a remote about a key.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +60,12 @@ pub struct ForeignRecord {
 pub(super) struct FoundFiles {
     lengths: BTreeMap<Digest, u64>,
     absent: Tally,
+}
+
+/// A record of a remote as it is kept.
+fn written(key: &Digest, record: &Record, lengths: &BTreeMap<Digest, u64>) -> Vec<u8> {
+    let files = lengths.iter().map(|(blob, length)| (Part::Blobs, *blob, *length)).collect::<Vec<_>>();
+    sealed(key, record, &files)
 }
 
 /// A content that the result of a record names, and that is not among its contents: nobody would fetch it.
@@ -146,7 +148,7 @@ impl Store {
         // A list of files that came with it is not taken over: it says what it likes.
         let mut learnt = remote.learnt();
         learnt.learn_lengths(&lengths);
-        learnt.records.insert(*key, ForeignNote { record: page.record.clone(), lengths });
+        learnt.records.insert(*key, written(key, &page.record, &lengths));
         Ok(Some(Box::new(ForeignRecord { record: page.record, absent })))
     }
 
@@ -390,40 +392,4 @@ impl Store {
         // People are told of a failure.
         self.has(content) || self.remote.is_some() && self.fetch(content).is_ok()
     }
-}
-
-/// Does something to each with several threads, until one fails.
-pub(super) fn in_parallel<T: Send>(
-    items: impl Iterator<Item = T> + Send,
-    act: impl Fn(T) -> Result<()> + Sync,
-) -> Result<()> {
-    let items = Mutex::new(items);
-    let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let Some(first) = next() else { return Ok(()) };
-    let failed = Mutex::new(None);
-    let keep = |outcome: Result<()>| match outcome {
-        Ok(()) => true,
-        Err(error) => {
-            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-            false
-        }
-    };
-    let work = || {
-        while failed.lock().unwrap_or_else(PoisonError::into_inner).is_none()
-            && let Some(item) = next()
-            && keep(act(item))
-        {}
-    };
-    thread::scope(|scope| {
-        // Where no further thread can be had, this one does it all.
-        for _ in 1..THREADS {
-            if thread::Builder::new().spawn_scoped(scope, work).is_err() {
-                break;
-            }
-        }
-        if keep(act(first)) {
-            work();
-        }
-    });
-    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }

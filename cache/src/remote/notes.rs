@@ -1,12 +1,12 @@
 //! Notes of a store about a remote, of each in a directory of its own: records that were found there, keys that are owed to
 //! it, objects that were found damaged.
 
-use super::{ForeignRecord, Learnt, Remote, RemoteSettings, fetch::MOST_RECORD, layout::Part, transfer::ObjectState};
+use super::{ForeignRecord, Learnt, Remote, RemoteSettings, fetch::MOST_RECORD, transfer::ObjectState};
 use crate::{
     content::{Content, Damage},
     digest::Digest,
     inventory::{Item, Tally},
-    record::{Record, read_page, sealed},
+    record::{Record, read_page, unseal},
     store::Store,
     write,
 };
@@ -32,10 +32,9 @@ const OWED: &str = ".owed";
 const DAMAGED: &str = ".damaged";
 
 /// A record of a remote, and the lengths of those files that no list of files tells.
-#[derive(Clone, Debug)]
-pub struct ForeignNote {
-    pub record: Record,
-    pub lengths: BTreeMap<Digest, u64>,
+struct ForeignNote {
+    record: Record,
+    lengths: BTreeMap<Digest, u64>,
 }
 
 impl Store {
@@ -54,14 +53,15 @@ impl Store {
     /// The note cannot be read.
     pub fn noted(&self, key: &Digest) -> Result<Option<ForeignRecord>> {
         let Some(remote) = self.remote.as_deref() else { return Ok(None) };
-        let learnt = remote.learnt().records.get(key).cloned();
-        let note = match learnt {
-            Some(note) => note,
+        let learnt = remote.learnt().records.get(key).and_then(|bytes| unseal(bytes));
+        let page = match learnt {
+            Some(page) => page,
             None => match read_page(&self.note_path(remote, key, ".json"), key)? {
-                Some(page) => ForeignNote { lengths: page.lengths(), record: page.record },
+                Some(page) => page,
                 None => return Ok(None),
             },
         };
+        let note = ForeignNote { lengths: page.lengths(), record: page.record };
         if note.record.contents.iter().any(|content| remote.is_lost(content) && !self.has(content)) {
             return Ok(None);
         }
@@ -93,9 +93,8 @@ impl Store {
     /// Keeps what the remote said of a key, so that the next run asks nothing. A look does not.
     pub fn keep_note(&self, key: &Digest) -> Result<()> {
         let Some(remote) = self.remote.as_deref() else { return Ok(()) };
-        let Some(note) = remote.learnt().records.get(key).cloned() else { return Ok(()) };
-        let files = note.lengths.iter().map(|(blob, length)| (Part::Blobs, *blob, *length)).collect::<Vec<_>>();
-        self.keep(remote, &self.note_path(remote, key, ".json"), &sealed(key, &note.record, &files))
+        let Some(bytes) = remote.learnt().records.get(key).cloned() else { return Ok(()) };
+        self.keep(remote, &self.note_path(remote, key, ".json"), &bytes)
     }
 
     /// Makes a record of this store of one that was noted and whose files are all here. False if there is none.

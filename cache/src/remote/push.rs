@@ -3,8 +3,9 @@
 
 use super::{
     Remote, RemoteFailure,
-    fetch::{MOST_FILES, MOST_RECORD, MOST_TREE, in_parallel},
+    fetch::{MOST_FILES, MOST_RECORD, MOST_TREE},
     layout::{Part, content_path, record_path},
+    parallel::in_parallel,
     transfer::Reading,
 };
 use crate::{

@@ -1,5 +1,7 @@
 //! Two stores and a remote between them: a directory, and a server of S3 that fails as it is told.
 
+mod faults;
+
 use super::layout::{Part, content_path, record_path};
 use super::*;
 use crate::{
@@ -15,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub fn environment(name: &str) -> Option<String> {
+fn environment(name: &str) -> Option<String> {
     match name {
         "AWS_ACCESS_KEY_ID" => Some(KEY.to_owned()),
         "AWS_SECRET_ACCESS_KEY" => Some(SECRET.to_owned()),
@@ -23,23 +25,23 @@ pub fn environment(name: &str) -> Option<String> {
     }
 }
 
-pub fn of_server(server: &Server) -> RemoteSettings {
+fn of_server(server: &Server) -> RemoteSettings {
     let address = Address::parse(&format!("s3://{BUCKET}/team")).unwrap();
     let timeout = Duration::from_millis(1500);
     RemoteSettings { endpoint: Some(server.address.clone()), timeout, ..RemoteSettings::new(address) }
 }
 
-pub fn of_directory(directory: &Path) -> RemoteSettings {
+fn of_directory(directory: &Path) -> RemoteSettings {
     RemoteSettings::new(Address::Directory(directory.to_owned()))
 }
 
 /// A machine: its directory and its store.
-pub struct Machine {
-    pub home: tempfile::TempDir,
-    pub store: Store,
+struct Machine {
+    home: tempfile::TempDir,
+    store: Store,
 }
 
-pub fn machine(settings: &RemoteSettings) -> Machine {
+fn machine(settings: &RemoteSettings) -> Machine {
     let (home, store) = sample::store();
     let remote = Remote::open(settings.clone(), &environment).unwrap();
     Machine { store: store.with_remote(Arc::new(remote)), home }
@@ -47,22 +49,22 @@ pub fn machine(settings: &RemoteSettings) -> Machine {
 
 impl Machine {
     /// The same machine in a later run.
-    pub fn again(&self, settings: &RemoteSettings) -> Store {
+    fn again(&self, settings: &RemoteSettings) -> Store {
         self.store.with_remote(Arc::new(Remote::open(settings.clone(), &environment).unwrap()))
     }
 
-    pub fn log(&self, act: impl FnOnce()) -> String {
+    fn log(&self, act: impl FnOnce()) -> String {
         let log = sample::log_of(act).1;
         log.lines().filter(|line| line.contains("WARN")).collect::<Vec<_>>().join("\n")
     }
 }
 
-pub fn key() -> Digest {
+fn key() -> Digest {
     Digest::of(b"action")
 }
 
 /// A record of a model and a log, in the store of a machine.
-pub fn make(machine: &Machine) -> Record {
+fn make(machine: &Machine) -> Record {
     let content = machine.store.capture(&sample::model(machine.home.path())).unwrap();
     let log = machine.store.capture(&sample::write(machine.home.path(), "log.txt", "step 1")).unwrap();
     let record = Record {
@@ -75,22 +77,22 @@ pub fn make(machine: &Machine) -> Record {
     record
 }
 
-pub fn found(answer: Answer) -> Record {
+fn found(answer: Answer) -> Record {
     match answer {
         Answer::Record(found) => found.record,
         other => panic!("{other:?}"),
     }
 }
 
-pub fn name_of(part: Part, digest: &Digest) -> String {
+fn name_of(part: Part, digest: &Digest) -> String {
     format!("team/{}", content_path(part, digest))
 }
 
-pub fn vocabulary() -> Digest {
+fn vocabulary() -> Digest {
     Digest::of("ねこ\n".as_bytes())
 }
 
-pub fn all(act: impl Fn(&RemoteSettings)) {
+fn all(act: impl Fn(&RemoteSettings)) {
     let directory = tempfile::tempdir().unwrap();
     act(&of_directory(directory.path()));
     let server = Server::start();
@@ -139,7 +141,7 @@ fn the_first_of_two_results_stays() {
     });
 }
 
-pub fn make_at(machine: &Machine, record: &Record) {
+fn make_at(machine: &Machine, record: &Record) {
     machine.store.capture(&sample::model(machine.home.path())).unwrap();
     machine.store.capture(&sample::write(machine.home.path(), "log.txt", "step 1")).unwrap();
     machine.store.commit(&key(), record).unwrap();

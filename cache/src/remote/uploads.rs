@@ -18,7 +18,7 @@ impl Remote {
         if let Address::Directory(path) = &self.settings.address {
             unfinished(&path.join(TOP), age, dry_run, &mut found)?;
         } else if let Some(bucket) = self.client()?.bucket {
-            found = bucket.collect(self, age, dry_run)?;
+            found = bucket.collect(&|side, answer| self.asked(side, |_| answer), age, dry_run)?;
         }
         Ok(found)
     }

@@ -1,21 +1,6 @@
 //! Faults of remotes that cost a bounded time, and leave nothing behind that blocks or is believed.
 
-use super::layout::{Part, content_path, record_path};
-use super::tests::{
-    Machine, all, environment, found, key, machine, make, make_at, name_of, of_directory, of_server, vocabulary,
-};
 use super::*;
-use crate::{
-    Store,
-    record::{Record, seal},
-    s3::{Fault, Server},
-};
-use serde_json::json;
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
 
 /// The number of requests to a server since its log was taken, by the words with which they begin and that they hold.
 fn count(server: &Server, method: &str, within: &str) -> usize {
