@@ -61,8 +61,14 @@ fn what_one_machine_has_computed_no_other_computes_again() {
     let (one, other) = (machine(FILE), machine(FILE));
     assert_eq!(run(&one, &url).expect_exit(0).events().executed(), ["one", "two", "three"]);
     // The plan says what would be fetched instead.
-    let plan = ran(with(&other, &url, &["plan", "p.yaml"])).expect_exit(0).stdout;
-    assert!(plan.contains("would fetch 8.6 MiB") && !plan.contains("would run"), "{plan}");
+    let plans = |other: &Place| {
+        for _ in 0..2 {
+            let plan = ran(with(other, &url, &["plan", "p.yaml"])).expect_exit(0).stdout;
+            assert!(plan.contains("would fetch 8.6 MiB") && !plan.contains("would run"), "{plan}");
+        }
+    };
+    plans(&other);
+    assert!(!other.at(".pipeline").exists(), "a look writes nothing");
     let second = run(&other, &url).expect_exit(0);
     let events = second.events();
     assert!(events.executed().is_empty(), "{}", second.stdout);
@@ -71,7 +77,11 @@ fn what_one_machine_has_computed_no_other_computes_again() {
     // No file came that nobody read.
     assert!(!fs::read_dir(other.at(".pipeline/store/v1/blobs")).unwrap().any(|_| true));
     let status = ran(with(&other, &url, &["status", "p.yaml"])).expect_exit(0).stdout;
-    assert!(status.contains("fetched") && status.contains(&format!("made on {host}")), "{status}");
+    assert!(status.contains("from the remote") && status.contains(&format!("made on {host}")), "{status}");
+    // The run fetched nothing, so the next plan and the state of the cache say the same again.
+    plans(&other);
+    let state = ran(with(&other, &url, &["cache", "status", "p.yaml"])).expect_exit(0).stdout;
+    assert!(state.contains("0 here and there, 0 here alone, 3 there alone (8.6 MiB"), "{state}");
     // What is read later is found without a word about the remote.
     let log = other.run(&["log", "one", "p.yaml"]).expect_exit(0).stdout;
     assert!(log.contains("hello"), "{log}");
@@ -228,16 +238,79 @@ fn what_is_wrong_with_a_remote_is_said_before_anything_is_computed() {
     for verb in ["check", "run"] {
         says(with(&one, "s3://lab/x", &[verb, "p.yaml"]), "there are no keys: set AWS_ACCESS_KEY_ID");
         says(with(&one, "lab/x", &[verb, "p.yaml"]), "is neither `s3://bucket/prefix` nor");
-        says(with(&one, "file:///nowhere/x", &[verb, "p.yaml"]), "there is no such directory");
         let mut open = with(&one, "s3://lab/x", &[verb, "p.yaml"]);
         open.env("PIPELINE_CACHE_ENDPOINT", "http://192.0.2.1:9000");
         says(open, "take `https`");
         one.write("bad.yaml", &format!("cache: {{remote: {{url: s3://Lab}}}}\n{FILE}"));
         says(one.command(&[verb, "bad.yaml"]), "is no name of a bucket");
     }
+    // The directory of a remote stands among others: it was never made, or is typed wrong.
+    let typed = format!("file://{}", one.at("remote").display());
+    says(with(&one, &typed, &["run", "p.yaml", "--json"]), "there is no such directory; make it");
     let mut absent = with_server(&one, &server, &["run", "p.yaml", "--json"]);
     absent.env("PIPELINE_CACHE_REMOTE", "s3://other/x");
     says(absent, "there is no such bucket");
+}
+
+#[test]
+fn a_directory_that_is_not_mounted_costs_a_warning_and_local_work() {
+    let one = machine(FILE);
+    let ran = run(&one, "file:///nowhere/pipeline").expect_exit(0);
+    assert_eq!(ran.events().executed(), ["one", "two", "three"]);
+    let warnings: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("WARN")).collect();
+    assert!(ran.stderr.contains("it cannot be reached") && warnings.len() <= 3, "{warnings:?}");
+}
+
+#[test]
+fn what_was_made_on_results_of_the_remote_is_pushed_later() {
+    let server = Server::start();
+    run_with(&machine(FILE), &server).expect_exit(0);
+    let other = machine(&FILE.replace("wc -l <", "wc -c <"));
+    let mut command = with_server(&other, &server, &["run", "p.yaml", "--json", "--no-fsync"]);
+    command.env("PIPELINE_CACHE_MODE", "read-only");
+    assert_eq!(ran(command).expect_exit(0).events().executed(), ["three"]);
+    let pushed = ran(with_server(&other, &server, &["cache", "push", "p.yaml"])).expect_exit(0).stdout;
+    assert!(pushed.contains("1 new"), "{pushed}");
+    let third = machine(&FILE.replace("wc -l <", "wc -c <"));
+    assert!(run_with(&third, &server).expect_exit(0).events().executed().is_empty());
+    let mut collect = with_server(&other, &server, &["gc", "--remote", "p.yaml"]);
+    collect.env("PIPELINE_CACHE_MODE", "read-only");
+    assert!(ran(collect).expect_exit(2).stderr.contains("is read-only: nothing of it is given up"));
+}
+
+#[test]
+fn a_record_of_another_shape_is_made_here_and_replaced() {
+    let server = Server::start();
+    let one = machine(FILE);
+    run_with(&one, &server).expect_exit(0);
+    // Sealed as it should be, and no result that this program knows.
+    let name = server.names().into_iter().find(|name| name.contains("/actions/")).unwrap();
+    let key = name.rsplit("/actions/").next().unwrap().replace('/', "").replace(".json", "");
+    let rest = format!("\",\"key\":\"{key}\",\"record\":{{\"result\":7,\"telemetry\":null,\"contents\":[]}}}}\n");
+    let sealed = format!("{{\"blake3\":\"{}{rest}", blake3::hash(rest.as_bytes()).to_hex());
+    server.state().objects.insert(name.clone(), sealed.clone().into());
+    let other = run_with(&machine(FILE), &server).expect_exit(0);
+    assert_eq!(other.events().executed().len(), 1, "{}", other.stderr);
+    assert!(other.stderr.contains("a record of the remote is of no use"), "{}", other.stderr);
+    assert_ne!(server.state().objects[&name], sealed.into_bytes());
+    assert!(run_with(&machine(FILE), &server).expect_exit(0).events().executed().is_empty());
+}
+
+#[test]
+fn a_mistake_in_the_users_configuration_is_told_by_what_reads_results() {
+    let shared = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", shared.path().display());
+    let (one, other) = (machine(FILE), machine(FILE));
+    run(&one, &url).expect_exit(0);
+    run(&other, &url).expect_exit(0);
+    other.write("config.yaml", "cache: {remote: {url: lab}}\n");
+    let mut log = other.command(&["log", "one", "p.yaml"]);
+    log.env("PIPELINE_CONFIG", other.at("config.yaml"));
+    let told = ran(log).stderr;
+    assert!(
+        told.contains("the configuration is not used") && told.contains("is neither `s3://bucket/prefix`"),
+        "{told}"
+    );
 }
 
 #[test]

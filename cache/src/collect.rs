@@ -161,7 +161,7 @@ impl Store {
                 graph.nodes.insert(Node::Tree(digest), item);
             }
         }
-        for item in self.items("actions")?.into_iter().chain(self.items("remote")?) {
+        for item in self.items("actions")?.into_iter().chain(self.notes()?) {
             if let (Some(key), true) = (item.digest, item.suffix.ends_with(".json")) {
                 let page = open::read(&item.path).ok().and_then(|bytes| unseal(&bytes));
                 let record = page.filter(|page| page.key == key).map(|page| page.record);

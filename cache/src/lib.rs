@@ -14,8 +14,10 @@
 //! store/v1/actions/ab/cd….variant-1.json   another result under the same key, kept as a note
 //! store/v1/actions/ab/cd….disowned-1.json  a record that was found wrong, with the reason; never used
 //! store/v1/verdicts/ab/cd….json    a value remembered under a key; may go at any time
-//! store/v1/remote/ab/cd….json       key → record that was found in a remote; its content may be there alone
-//! store/v1/remote/ab/cd….owed       the record of this key is still to be pushed
+//! store/v1/remote/ID/where.json     the remote of this directory; ID is a hash of this file
+//! store/v1/remote/ID/ab/cd….json    key → record that was found there; its content may be there alone
+//! store/v1/remote/ID/ab/cd….owed    the record of this key is still to be pushed there
+//! store/v1/remote/ID/ab/cd….damaged the version of an object that was found damaged; named by the hash of its name
 //! store/v1/claims/ab/cd….json      the process that works at a key; worthless once it is gone
 //! store/v1/quarantine/             what `verify` moved away; never read
 //! store/v1/stats                   the content of files when they were last read; may go at any time

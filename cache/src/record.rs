@@ -68,7 +68,7 @@ impl Store {
     pub fn lookup(&self, key: &Digest) -> Result<Option<Record>> {
         match self.lookup_here(key)? {
             Some(record) => Ok(Some(record)),
-            None => self.noted(key),
+            None => Ok(self.noted(key)?.map(|found| found.record)),
         }
     }
 
@@ -88,8 +88,16 @@ impl Store {
     /// The typed result of the record that [`Store::lookup`] would give. A result of another type is a miss with a
     /// warning.
     pub fn result<T: DeserializeOwned>(&self, key: &Digest) -> Result<Option<T>> {
+        match self.result_here(key)? {
+            Some(result) => Ok(Some(result)),
+            None => Ok(self.noted(key)?.and_then(|found| typed(key, found.record))),
+        }
+    }
+
+    /// The same of a record of this store alone.
+    pub fn result_here<T: DeserializeOwned>(&self, key: &Digest) -> Result<Option<T>> {
         let path = self.record_path(key);
-        let Some(bytes) = read_bytes(&path)? else { return Ok(self.noted(key)?.and_then(|record| typed(key, record))) };
+        let Some(bytes) = read_bytes(&path)? else { return Ok(None) };
         let brief = is_sealed(&bytes).then(|| serde_json::from_slice::<Brief<T>>(&bytes).ok()).flatten();
         match brief {
             Some(Brief { key: of, record, files })
@@ -98,10 +106,7 @@ impl Store {
                 Ok(Some(record.result))
             }
             // Finding out what is wrong takes longer.
-            _ => match self.lookup(key)? {
-                Some(record) => Ok(typed(key, record)),
-                None => Ok(None),
-            },
+            _ => Ok(self.lookup_here(key)?.and_then(|record| typed(key, record))),
         }
     }
 
@@ -153,23 +158,6 @@ impl Store {
 
     fn variant_path(&self, key: &Digest, number: usize) -> PathBuf {
         self.path("actions", key, &format!(".variant-{number}.json"))
-    }
-
-    /// A record that was found in the remote. `None` without a remote, or where its content could not be had.
-    fn noted(&self, key: &Digest) -> Result<Option<Record>> {
-        let Some(remote) = &self.remote else { return Ok(None) };
-        let record = read_record(&self.path("remote", key, ".json"), key)?;
-        Ok(record.filter(|record| !record.contents.iter().any(|content| remote.is_lost(content) && !self.has(content))))
-    }
-
-    /// Keeps a record of the remote as a note.
-    pub(crate) fn keep_note(&self, key: &Digest, record: &Record) -> Result<()> {
-        self.make_notes()?;
-        let (path, bytes) = (self.path("remote", key, ".json"), seal(key, record));
-        if !write::create(self.draft(&bytes)?, &path, self.is_durable)? {
-            write::replace(self.draft(&bytes)?, &path, self.is_durable)?;
-        }
-        Ok(())
     }
 
     /// Every file behind the contents of a record, with its length.
@@ -252,7 +240,7 @@ pub(crate) fn seal(key: &Digest, record: &Record) -> Vec<u8> {
     sealed(key, record, &[])
 }
 
-fn sealed(key: &Digest, record: &Record, files: &[(Part, Digest, u64)]) -> Vec<u8> {
+pub(crate) fn sealed(key: &Digest, record: &Record, files: &[(Part, Digest, u64)]) -> Vec<u8> {
     let record = serde_json::to_string(record).expect("a record is plain data");
     let files = match files {
         [] => String::new(),
@@ -275,7 +263,7 @@ fn read_record(path: &Path, key: &Digest) -> Result<Option<Record>> {
     Ok(read_page(path, key)?.map(|page| page.record))
 }
 
-fn read_page(path: &Path, key: &Digest) -> Result<Option<Page>> {
+pub(crate) fn read_page(path: &Path, key: &Digest) -> Result<Option<Page>> {
     let Some(bytes) = read_bytes(path)? else { return Ok(None) };
     match unseal(&bytes) {
         Some(page) if page.key == *key => Ok(Some(page)),

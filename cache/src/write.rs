@@ -106,6 +106,18 @@ pub fn sync_parent(path: &Path, is_durable: bool) -> Result<()> {
     step()
 }
 
+/// The bytes that this user may still write to the disk of a directory; `None` where it does not tell.
+#[cfg(unix)]
+pub fn free_space(directory: &Path) -> Option<u64> {
+    let told = rustix::fs::statvfs(directory).ok()?;
+    Some(told.f_bavail.saturating_mul(told.f_frsize))
+}
+
+#[cfg(not(unix))]
+pub fn free_space(_: &Path) -> Option<u64> {
+    None
+}
+
 #[cfg(unix)]
 pub fn read_only(executable: bool, _: &Permissions) -> Permissions {
     use std::os::unix::fs::PermissionsExt;

@@ -40,15 +40,15 @@ pub fn remote(of_file: &Settings) -> Result<Option<RemoteSettings>> {
 /// The remote of a pipeline file, or of none, opened and not asked yet.
 ///
 /// # Errors
-/// As [`remote`], and where it has no keys, or no directory.
+/// As [`remote`], and where it has no keys.
 pub fn open(of_file: &Settings) -> Result<Option<Arc<Remote>>> {
     let Some(settings) = remote(of_file)? else { return Ok(None) };
     let opened = Remote::open(settings, &environment).map_err(|error| refused(format!("{error:#}")))?;
     Ok(Some(Arc::new(opened)))
 }
 
-/// A bucket that is not there is a mistake of the command or the configuration.
-pub fn without_bucket(error: anyhow::Error) -> anyhow::Error {
+/// A bucket or a directory that is not there is a mistake of the command or the configuration.
+pub fn without_place(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<RemoteFailure>() {
         Some(RemoteFailure::NoPlace) => refused(format!("{error}")),
         _ => error,
@@ -60,8 +60,17 @@ pub fn store(root: &Path) -> Result<Store> {
     let store = Store::open(root)?;
     let Some(of_notes) = store.remote_of_notes() else { return Ok(store) };
     let settings = match remote(&Settings::default()) {
-        Ok(settings) => settings.unwrap_or(of_notes),
-        Err(_) => of_notes,
+        // The pipeline file may have named another one than the user's.
+        Ok(Some(configured)) if configured.written() != of_notes.written() => of_notes,
+        Ok(Some(configured)) => configured,
+        Ok(None) if remote::is_refused(&|name| std::env::var(name).ok()) => return Ok(store),
+        Ok(None) => of_notes,
+        Err(error) => {
+            let said = error.to_string();
+            let said = said.trim().trim_start_matches("error:").trim_start();
+            tracing::warn!("the configuration is not used, and what is in the remote alone is not read: {said}");
+            return Ok(store);
+        }
     };
     Ok(match Remote::open(settings, &environment) {
         Ok(remote) => store.with_remote(Arc::new(remote)),

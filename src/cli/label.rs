@@ -20,7 +20,7 @@ use crate::report::format::duration;
 use crate::run::labelled::read_worklist;
 use crate::{approvals, progress, run};
 use anyhow::{Context, Result};
-use cache::Digest;
+use cache::{Digest, Store};
 use clap::Args;
 use formats::dialogue::Prompt;
 use serde::{Deserialize, Serialize};
@@ -261,6 +261,7 @@ pub fn open(place: &LabelPlace, stage: &str, session: &str) -> Result<(LabelBook
     let Work::Ask(actions) = found.kind.work else {
         return Err(refused(format!("`{stage}` (kind `{}`) asks nobody{}", found.kind.name, asking(&plan))));
     };
+    let remote = configuration::open(&plan.settings)?;
     let options = run::Options {
         file: file.clone(),
         overrides: overrides.clone(),
@@ -269,7 +270,7 @@ pub fn open(place: &LabelPlace, stage: &str, session: &str) -> Result<(LabelBook
         looks: looks.clone(),
         labels: labels::folder(file),
         foretells: false,
-        remote: configuration::open(&plan.settings)?,
+        remote: remote.clone(),
     };
     let mut key = None;
     let everything = selection::select(&plan, &selection::Filter::default()).map_err(refused)?;
@@ -283,7 +284,11 @@ pub fn open(place: &LabelPlace, stage: &str, session: &str) -> Result<(LabelBook
     })?;
     let first = || refused(format!("the worklist of `{stage}` is not made yet: `pipeline run {}`", file.display()));
     let key: Digest = key.ok_or_else(first)?.parse()?;
-    let store = configuration::store(root)?;
+    // A worklist that the look found in the remote is known to this remote alone.
+    let store = match remote {
+        Some(remote) => Store::open(root)?.with_remote(remote),
+        None => Store::open(root)?,
+    };
     let record = store.result::<Record>(&key)?.context("read the worklist: it was there a moment ago")?.checked()?;
     let worklist = read_worklist(&store, &record.last().content)?;
     let book = LabelBook::open(&labels::folder(file), worklist, session);

@@ -167,9 +167,9 @@ fn carry_out(
         }
     };
     let exit = match execution {
-        None => run::look(&plan, &selection, &options, &mut sink).map_err(configuration::without_bucket)?,
+        None => run::look(&plan, &selection, &options, &mut sink).map_err(configuration::without_place)?,
         Some(execution) => run::run(&plan, &selection, &options, execution, &IS_INTERRUPTED, &mut sink)
-            .map_err(configuration::without_bucket)?,
+            .map_err(configuration::without_place)?,
     };
     drop(progress);
     if let Some(notifier) = notifier {

@@ -11,7 +11,7 @@ use crate::report::format;
 use crate::settings::Settings;
 use crate::{approvals, labels, ledger, progress, retention, run};
 use anyhow::{Context, Result};
-use cache::{Digest, Push, Remote, Store};
+use cache::{Digest, Push, Remote, RemoteFailure, Store};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,8 +46,38 @@ struct SeenResults {
     missing: usize,
 }
 
-/// Looks at a pipeline, with a remote or without.
-fn see(plan: &Plan, of: &SharedPlace, remote: Option<Arc<Remote>>) -> Result<SeenResults> {
+impl SeenResults {
+    fn name(&self, key: &Digest) -> String {
+        self.found.get(key).map_or_else(|| key.short(), |(name, _)| name.clone())
+    }
+}
+
+/// The results that could not be pushed or fetched, as people are told.
+#[derive(Default)]
+struct Failures {
+    count: usize,
+    told: usize,
+}
+
+impl Failures {
+    /// Counts one. A failure of the remote was told when it happened.
+    fn add(&mut self, name: &str, error: &anyhow::Error) {
+        self.count += 1;
+        if !error.is::<RemoteFailure>() {
+            self.tell(name, &error.root_cause().to_string());
+        }
+    }
+
+    fn tell(&mut self, name: &str, why: &str) {
+        self.told += 1;
+        if self.told <= LISTED {
+            terminal::remark(&format!("{name}: {why}\n"));
+        }
+    }
+}
+
+/// Looks at a pipeline. What is in the remote alone is seen as well: results that are here may stand on it.
+fn see(plan: &Plan, of: &SharedPlace, remote: &Arc<Remote>) -> Result<SeenResults> {
     for stage in of.stages {
         if !plan.stages.iter().any(|known| known.name == *stage) {
             return Err(refused(format!("{} has no stage `{stage}`", of.file.display())));
@@ -61,7 +91,7 @@ fn see(plan: &Plan, of: &SharedPlace, remote: Option<Arc<Remote>>) -> Result<See
         looks: Some(ledger::file::folder(of.file)),
         labels: labels::folder(of.file),
         foretells: false,
-        remote,
+        remote: Some(remote.clone()),
     };
     let everything = selection::select(plan, &selection::Filter::default()).map_err(refused)?;
     let mut seen = SeenResults::default();
@@ -76,7 +106,8 @@ fn see(plan: &Plan, of: &SharedPlace, remote: Option<Arc<Remote>>) -> Result<See
         }
         Event::Ended { stage, outcome: Outcome::WouldRun { .. }, .. } if is_meant(stage) => seen.missing += 1,
         _ => {}
-    })?;
+    })
+    .map_err(configuration::without_place)?;
     Ok(seen)
 }
 
@@ -101,39 +132,43 @@ pub fn push(asked: &SharedArguments, is_read: bool) -> Result<u8> {
     if remote.settings().is_read_only {
         return Err(refused(format!("the remote {address} is read-only: nothing is pushed")));
     }
-    let seen = see(&plan, &of, None)?;
+    let seen = see(&plan, &of, &remote)?;
     let store = Store::open(&of.store.beside(of.file))?.with_remote(remote.clone());
     let _held = store.hold()?;
     // What an earlier run still owes goes with it, unless some stages are named.
     let owed = if of.stages.is_empty() { store.owed()? } else { Vec::new() };
-    let mut keys: Vec<Digest> = seen.found.keys().copied().collect();
+    // What is there alone needs no push.
+    let here = seen.found.iter().filter(|(_, (_, absent))| absent.is_none());
+    let mut keys: Vec<Digest> = here.map(|(key, _)| *key).collect();
     keys.extend(owed.into_iter().filter(|key| !seen.found.contains_key(key)));
-    let (mut new, mut known, mut other, mut failed) = (0, 0, 0, 0);
+    let (mut new, mut known, mut other, mut large) = (0, 0, 0, 0);
+    let mut failures = Failures::default();
     for (key, pushed) in keys.iter().zip(store.push_all(&keys, is_read)) {
         match pushed {
             Ok(Push::Written) => new += 1,
             Ok(Push::Same) => known += 1,
             Ok(Push::Different) => other += 1,
             Ok(Push::Nothing) => {}
-            Err(error) => {
-                failed += 1;
-                if failed <= LISTED {
-                    let name = seen.found.get(key).map_or_else(|| key.short(), |(name, _)| name.clone());
-                    terminal::remark(&format!("{name}: {}\n", error.root_cause()));
-                }
+            Ok(Push::TooLarge(reason)) => {
+                large += 1;
+                failures.tell(&seen.name(key), reason);
             }
+            Err(error) => failures.add(&seen.name(key), &error),
         }
     }
     let mut said = vec![format!("{new} new"), format!("{known} known")];
     if other > 0 {
         said.push(format!("{other} with another result there, which stays"));
     }
-    if failed > 0 {
-        said.push(format!("{failed} failed"));
+    if large > 0 {
+        said.push(format!("{large} too large"));
+    }
+    if failures.count > 0 {
+        said.push(format!("{} failed", failures.count));
     }
     store.save_stats();
     terminal::say(&format!("pushed to {address}: {}\n", said.join(", ")))?;
-    Ok(u8::from(failed > 0))
+    Ok(u8::from(failures.count > 0))
 }
 
 pub fn pull(asked: &SharedArguments) -> Result<u8> {
@@ -143,33 +178,29 @@ pub fn pull(asked: &SharedArguments) -> Result<u8> {
     let remote = reached(&plan.settings)?;
     let root = of.store.beside(of.file);
     let store = Store::open(&root)?.with_remote(remote.clone());
-    let seen = see(&plan, &of, Some(remote.clone()))?;
+    let seen = see(&plan, &of, &remote)?;
     let held = store.hold()?;
-    let (mut new, mut known, mut bytes, mut failed) = (0, 0, 0, 0);
+    let (mut new, mut known, mut bytes) = (0, 0, 0);
+    let mut failures = Failures::default();
     for (key, (name, absent)) in &seen.found {
         match (store.pull(key), absent) {
             (Ok(true), Some(absent)) => (new, bytes) = (new + 1, bytes + absent),
             (Ok(_), _) => known += 1,
-            (Err(error), _) => {
-                failed += 1;
-                if failed <= LISTED {
-                    terminal::remark(&format!("{name}: {}\n", error.root_cause()));
-                }
-            }
+            (Err(error), _) => failures.add(name, &error),
         }
     }
     // As long as no run uses them, nothing else keeps them from `gc`.
     retention::import(&root, seen.found.keys().copied())?;
     drop(held);
     store.save_stats();
-    let failures = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+    let failed = if failures.count > 0 { format!(", {} failed", failures.count) } else { String::new() };
     let missing = match seen.missing {
         0 => String::new(),
         missing => format!("; {missing} stages would run: their results are in neither"),
     };
     let (address, bytes) = (&remote.settings().address, format::bytes(bytes));
-    terminal::say(&format!("pulled from {address}: {new} new ({bytes}), {known} here before{failures}{missing}\n"))?;
-    Ok(u8::from(failed > 0))
+    terminal::say(&format!("pulled from {address}: {new} new ({bytes}), {known} here before{failed}{missing}\n"))?;
+    Ok(u8::from(failures.count > 0))
 }
 
 pub fn status(file: Option<&Path>, stages: &[String], store: &StoreArgument) -> Result<u8> {
@@ -185,7 +216,7 @@ pub fn status(file: Option<&Path>, stages: &[String], store: &StoreArgument) -> 
     }
     if let (Some(file), Some(plan)) = (file, &plan) {
         let of = SharedPlace { file, stages, overrides: Vec::new(), store };
-        let seen = see(plan, &of, Some(remote.clone()))?;
+        let seen = see(plan, &of, &remote)?;
         text += &of_results(&seen, &remote, &of)?;
     }
     terminal::say(&text)?;
@@ -199,7 +230,7 @@ fn of_results(seen: &SeenResults, remote: &Arc<Remote>, of: &SharedPlace) -> Res
     let (mut both, mut here, mut there, mut bytes) = (0, Vec::new(), 0, 0);
     for (key, (name, absent)) in &seen.found {
         match (absent, &store) {
-            (Some(absent), _) if *absent > 0 => (there, bytes) = (there + 1, bytes + absent),
+            (Some(absent), _) => (there, bytes) = (there + 1, bytes + absent),
             (_, Some(store)) if store.is_in_remote(key)? => both += 1,
             _ => here.push(name.as_str()),
         }
@@ -224,6 +255,10 @@ pub fn collect(keep_days: Option<u32>, dry_run: bool, file: Option<&Path>) -> Re
     progress::log_only(terminal::stderr_has_color());
     let settings = file.map(|file| check::plan(file, &[], None)).transpose()?.map(|(plan, _)| plan.settings);
     let remote = reached(&settings.unwrap_or_default())?;
+    if remote.settings().is_read_only {
+        let address = &remote.settings().address;
+        return Err(refused(format!("the remote {address} is read-only: nothing of it is given up")));
+    }
     let age = Duration::from_secs(u64::from(keep_days.unwrap_or(1)) * DAY);
     let found = remote.collect_uploads(age, dry_run)?;
     let word = if dry_run { "would be given up" } else { "given up" };

@@ -75,7 +75,7 @@ pub fn counts(run: &RunState) -> String {
     let phrases = [
         (count(|o| matches!(o, Outcome::WouldRun { .. })), "would run"),
         (count(|o| o.executed_in().is_some()), "run"),
-        (fetched, if run.is_look() { "would be fetched" } else { "fetched" }),
+        (fetched, if run.is_look() { "would be fetched" } else { "from the remote" }),
         (count(Outcome::is_cached) - fetched, "cached"),
         (count(|o| matches!(o, Outcome::Done { kept: true, .. })), "kept the incumbent"),
         (count(|o| matches!(o, Outcome::Stopped { .. })), "stopped"),

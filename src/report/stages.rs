@@ -66,7 +66,8 @@ fn result(run: &RunState, stage: &StageRun, is_alive: bool) -> (String, Tone) {
     let ran = |executed: bool| match stage.fetched {
         _ if executed => ("run".to_owned(), Tone::Plain),
         Some(bytes) if run.is_look() => (format!("would fetch {}", format_bytes(bytes)), Tone::Doubtful),
-        Some(_) => ("fetched".to_owned(), Tone::Quiet),
+        // Its files come when somebody reads them.
+        Some(_) => ("from the remote".to_owned(), Tone::Quiet),
         None => ("cached".to_owned(), Tone::Quiet),
     };
     match &stage.outcome {

@@ -35,15 +35,19 @@ impl Run<'_> {
     pub fn look_up(&mut self, request: &Request) -> Result<Option<News>> {
         let key = &request.action.key;
         let prefetched = self.prefetch.as_mut().and_then(|prefetch| prefetch.take(key));
-        let found = match prefetched {
+        let here = match prefetched {
             _ if self.is_forced(request) => None,
             Some(record) => Some(record),
-            None => self.store.result::<Record>(key)?,
+            None => self.store.result_here::<Record>(key)?,
         };
-        let found = found.and_then(|record| {
+        let here = here.and_then(|record| {
             let checked = record.checked();
             checked.inspect_err(|error| tracing::warn!("{}: {error:#}", self.named(request))).ok()
         });
+        let found = match here {
+            None if !self.is_forced(request) => self.found_there(request)?,
+            here => here,
+        };
         if let Some(record) = found {
             let (stage, part) = self.name(request);
             self.tell(Event::Hit { stage, part, key: key.to_string(), action: request.action.action.clone() })?;

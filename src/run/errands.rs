@@ -58,6 +58,8 @@ pub struct Errands<A, W> {
     /// The keys of which a push is on its way, with what asked for them.
     pub pushed: HashMap<Digest, Option<A>>,
     pub failed_pushes: usize,
+    /// The keys whose records are the remote's, as people were told.
+    pub found: BTreeSet<Digest>,
 }
 
 impl<A, W> Errands<A, W> {
@@ -77,6 +79,7 @@ impl<A, W> Errands<A, W> {
             tried: HashSet::new(),
             pushed: HashMap::new(),
             failed_pushes: 0,
+            found: BTreeSet::new(),
         })
     }
 

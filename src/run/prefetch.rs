@@ -68,7 +68,7 @@ fn look_up(journal: &Path, store: &Store, asked: &AtomicUsize, give: &Sender<Vec
         if at < from {
             continue;
         }
-        if let Ok(Some(record)) = store.result(&key) {
+        if let Ok(Some(record)) = store.result_here(&key) {
             batch.push((key, record));
         }
         if batch.len() == BATCH && give.send(std::mem::take(&mut batch)).is_err() {

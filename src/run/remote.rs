@@ -3,11 +3,11 @@
 
 use super::errands::{Errand, ErrandReport, Errands, MissingContent, is_here};
 use super::{PATIENCE, RESTARTS, Run, Waiter, Work};
-use crate::action::Action;
+use crate::action::{Action, Record};
 use crate::event::{Event, RemoteRecord, Table};
 use crate::schedule::{Command, Request, Schedule};
 use anyhow::Result;
-use cache::{Answer, Content, Digest, Push};
+use cache::{Answer, Content, Digest, Push, RemoteFailure};
 use serde_json::Value;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -109,12 +109,13 @@ impl Run<'_> {
                 let waiting = errands.open.remove(&key).unwrap_or_default();
                 let answer = answer?;
                 let mut commands = Vec::new();
+                // A look keeps nothing: it would be shown otherwise afterwards.
+                if let (Answer::Record(_), Some(_)) = (&answer, &self.session)
+                    && let Err(error) = self.store.keep_note(&key)
+                {
+                    tracing::debug!("the record {key} of the remote was not kept: {error:#}");
+                }
                 for request in waiting {
-                    if let Answer::Record(found) = &answer {
-                        let (stage, part) = self.name(&request);
-                        let from = self.found(&found.record.telemetry, found.absent.bytes);
-                        self.tell(Event::Fetched { stage, part, key: key.to_string(), from: Box::new(from) })?;
-                    }
                     match self.look_up(&request)? {
                         Some(news) => commands.extend(schedule.news(news)),
                         None if self.is_stopping => {}
@@ -138,7 +139,15 @@ impl Run<'_> {
             ErrandReport::Pushed(key, pushed) => {
                 let request = errands.pushed.remove(&key).flatten();
                 match (pushed, request) {
-                    (Err(_), _) => errands.failed_pushes += 1,
+                    (Err(error), _) => {
+                        errands.failed_pushes += 1;
+                        let remote = self.store.remote().filter(|_| !error.is::<RemoteFailure>());
+                        remote
+                            .inspect(|remote| remote.warn_once("push", &format!("a result is not pushed: {error:#}")));
+                    }
+                    (Ok(Push::TooLarge(reason)), Some(request)) => {
+                        self.note(&request, format!("it stays here, and is not pushed: {reason}"))?;
+                    }
                     (Ok(Push::Different), Some(request)) => {
                         let other = "the remote has another result of it, which stays there; this one is used here";
                         self.note(&request, other.to_owned())?;
@@ -150,11 +159,34 @@ impl Run<'_> {
         }
     }
 
-    fn found(&self, telemetry: &Value, bytes: u64) -> RemoteRecord {
-        let text =
-            |name: &str| telemetry.get(name).and_then(Value::as_str).map(|text| text.chars().take(200).collect());
+    /// Looks for a record that the remote gave, now or before; people are told unless all of its files have come meanwhile.
+    pub fn found_there(&mut self, request: &Request) -> Result<Option<Record>> {
+        let key = &request.action.key;
+        let Some(found) = self.store.noted(key)? else { return Ok(None) };
+        let record = match Record::from_store(&found.record) {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::warn!("{}: a record of the remote is of no use: {error:#}", self.named(request));
+                if let Err(error) = self.store.refuse(key) {
+                    tracing::debug!("{error:#}");
+                }
+                return Ok(None);
+            }
+        };
+        let Some(errands) = &mut self.errands else { return Ok(Some(record)) };
+        let is_told = found.absent.count > 0 || errands.asked.contains(key);
+        // A run that starts over finds it again.
+        if errands.found.insert(*key) && is_told {
+            let (stage, part) = self.name(request);
+            let from = self.origin(&found.record.telemetry, found.absent.bytes);
+            self.tell(Event::Fetched { stage, part, key: key.to_string(), from: Box::new(from) })?;
+        }
+        Ok(Some(record))
+    }
+
+    fn origin(&self, telemetry: &Value, bytes: u64) -> RemoteRecord {
         let remote = self.store.remote().map(|remote| remote.settings().address.to_string());
-        RemoteRecord { remote: remote.unwrap_or_default(), host: text("host"), made: text("at"), bytes }
+        RemoteRecord::of(remote.unwrap_or_default(), telemetry, bytes)
     }
 
     /// Whether the run may start over because content is lost: a few times, and whenever the remote did not have what it said.
@@ -203,8 +235,20 @@ impl Run<'_> {
         }
     }
 
+    /// Makes records of this store of those that the remote gave and whose files have all come.
+    fn settle_found(&self) {
+        for key in self.errands.iter().flat_map(|errands| &errands.found) {
+            if let Err(error) = self.store.settle(key) {
+                tracing::debug!("the record {key} of the remote was not kept: {error:#}");
+            }
+        }
+    }
+
     /// Waits until everything is pushed, or the run is interrupted.
     pub fn finish_pushes(&mut self, schedule: &mut Schedule) -> Result<()> {
+        if self.session.is_some() {
+            self.settle_found();
+        }
         let mut is_told = false;
         while let Some(left) = self.errands.as_ref().map(|errands| errands.pushed.len()).filter(|left| *left > 0) {
             if self.interrupt.load(Ordering::Relaxed) {

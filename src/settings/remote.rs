@@ -87,6 +87,11 @@ fn remote_of(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<RemoteSettin
     address.map(|_| remote)
 }
 
+/// Whether the environment says that there is no remote.
+pub fn is_refused(environment: &dyn Fn(&str) -> Option<String>) -> bool {
+    environment(URL).is_some_and(|url| url == NONE)
+}
+
 /// The remote as the environment has it, over what the files say.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,11 +17,23 @@ pub const BUCKET: &str = "lab";
 pub const KEY: &str = "AKIATESTTEST";
 pub const SECRET: &str = "secretsecretsecretsecret";
 
+/// The pieces of a body that trickles, and the pause before each.
+const PIECE: usize = 8 << 10;
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// A fault of the server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
     /// Answers with this status.
     Status(u16),
+    /// Answers with this status and code.
+    Coded(u16, &'static str),
+    /// Says that the bucket is in another region.
+    Elsewhere(&'static str),
+    /// Answers everything with a page for people, as a portal does that wants a password.
+    Page,
+    /// Gives the body in small pieces, with pauses.
+    Trickle,
     /// Does not answer.
     Hang,
     /// Takes the request, carries it out, and does not answer.
@@ -161,6 +174,9 @@ fn serve(stream: TcpStream, state: &Mutex<State>) {
     let asked = Asked { method, path, query: query.collect(), headers, body };
     let (status, mut headers, mut body) = match fault {
         Some(Fault::Status(status)) => (status, Vec::new(), error("Told", "so")),
+        Some(Fault::Coded(status, code)) => (status, Vec::new(), error(code, "so")),
+        Some(Fault::Elsewhere(region)) => (301, vec![("x-amz-bucket-region", region.to_owned())], Vec::new()),
+        Some(Fault::Page) => (200, vec![("ETag", "\"page\"".to_owned())], b"<html>Please log in</html>".to_vec()),
         fault => answer(&asked, &mut state.lock().unwrap(), fault),
     };
     if fault == Some(Fault::HangAfter) {
@@ -188,7 +204,16 @@ fn serve(stream: TcpStream, state: &Mutex<State>) {
         body.clear();
     }
     let mut stream = reader.into_inner();
-    let _ = stream.write_all(format!("{head}\r\n").as_bytes()).and_then(|()| stream.write_all(&body));
+    let piece = if fault == Some(Fault::Trickle) { PIECE } else { body.len().max(1) };
+    let _ = stream.set_read_timeout(Some(PAUSE));
+    let mut sent = stream.write_all(format!("{head}\r\n").as_bytes());
+    for piece in body.chunks(piece) {
+        // A pause, which ends early if nobody listens any more.
+        if fault == Some(Fault::Trickle) && stream.read(&mut [0]).is_ok() {
+            return;
+        }
+        sent = sent.and_then(|()| stream.write_all(piece));
+    }
 }
 
 fn answer(asked: &Asked, state: &mut State, fault: Option<Fault>) -> (u16, Vec<(&'static str, String)>, Vec<u8>) {
@@ -270,7 +295,9 @@ fn answer(asked: &Asked, state: &mut State, fault: Option<Fault>) -> (u16, Vec<(
         }
         ("GET" | "HEAD", None) => {
             let Some(bytes) = state.objects.get(name) else { return (404, none(), error("NoSuchKey", name)) };
-            let mut headers = vec![("ETag", "\"one\"".to_owned())];
+            let mut hasher = DefaultHasher::new();
+            bytes.hash(&mut hasher);
+            let mut headers = vec![("ETag", format!("\"{:x}\"", hasher.finish()))];
             let range = asked.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
             let Some((from, to)) = range else {
                 headers.push(("Content-Length", bytes.len().to_string()));

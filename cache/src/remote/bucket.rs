@@ -1,12 +1,15 @@
 //! Uploads to a bucket, which `object_store` neither lists nor finds again.
 
-use super::{credentials::Credentials, failure::RemoteFailure, http::HttpAgent, layout::TOP, settings::RemoteSettings};
+use super::{
+    credentials::Credentials, failure::RemoteFailure, health::Side, http::HttpAgent, layout::TOP,
+    settings::RemoteSettings,
+};
 use anyhow::{Context, Result};
 use futures_util::TryStreamExt;
 use object_store::aws::{AwsAuthorizer, AwsCredential};
-use object_store::client::{HttpRequest, HttpRequestBody};
+use object_store::client::{HttpError, HttpRequest, HttpRequestBody, HttpService};
 use serde::Deserialize;
-use std::{fmt, time::Duration};
+use std::{fmt, future::Future, pin::Pin, time::Duration};
 use ureq::http::{Method, Request};
 
 /// Lists uploads and gives them up, which `object_store` does not.
@@ -23,6 +26,12 @@ impl fmt::Debug for Bucket {
         text.write_str(&self.address)
     }
 }
+
+/// The bytes that a request will be answered.
+pub type AnswerFuture<'a> = Pin<Box<dyn Future<Output = object_store::Result<Vec<u8>>> + 'a>>;
+
+/// The way in which a remote waits for a request, and counts it.
+pub type AskFunction<'a> = &'a dyn Fn(Side, AnswerFuture<'_>) -> Result<Vec<u8>, RemoteFailure>;
 
 /// The uploads that were given up, or would be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,7 +83,7 @@ impl Bucket {
         Bucket { agent, credentials, address, prefix: prefix.to_owned() }
     }
 
-    pub fn collect(&self, age: Duration, dry_run: bool) -> Result<DeadUploads> {
+    pub fn collect(&self, asked: AskFunction, age: Duration, dry_run: bool) -> Result<DeadUploads> {
         let mut found = DeadUploads::default();
         let prefix = if self.prefix.is_empty() { format!("{TOP}/") } else { format!("{}/{TOP}/", self.prefix) };
         let (mut key_marker, mut id_marker) = (String::new(), String::new());
@@ -89,7 +98,7 @@ impl Bucket {
                     encoded(&id_marker)
                 );
             }
-            let text = self.ask(Method::GET, "/", &query).context("list uploads")?;
+            let text = self.ask(asked, Method::GET, "/", &query).context("list uploads")?;
             let listing: Listing = quick_xml::de::from_str(&text).context("read a list of uploads")?;
             for upload in listing.upload.iter().filter(|upload| upload.key.starts_with(&prefix)) {
                 let begun: Option<jiff::Timestamp> = upload.initiated.parse().ok();
@@ -101,7 +110,7 @@ impl Bucket {
                 if !dry_run {
                     let query = format!("uploadId={}", encoded(&upload.upload_id));
                     let path = format!("/{}", encoded(&upload.key).replace("%2F", "/"));
-                    self.ask(Method::DELETE, &path, &query)
+                    self.ask(asked, Method::DELETE, &path, &query)
                         .with_context(|| format!("give up the upload of {}", upload.key))?;
                 }
             }
@@ -114,22 +123,21 @@ impl Bucket {
         Ok(found)
     }
 
-    fn ask(&self, method: Method, path: &str, query: &str) -> Result<String> {
+    fn ask(&self, asked: AskFunction, method: Method, path: &str, query: &str) -> Result<String> {
         let Credentials { key_id, secret, token, region } = &self.credentials;
         let credential = AwsCredential { key_id: key_id.clone(), secret_key: secret.clone(), token: token.clone() };
+        let side = if method == Method::GET { Side::Read } else { Side::Write };
         let request = Request::builder().method(method).uri(format!("{}{path}?{query}", self.address));
         let mut request: HttpRequest = request.body(HttpRequestBody::empty()).context("write a request")?;
-        let signed = AwsAuthorizer::new(&credential, "s3", region).try_authorize(&mut request, None);
-        signed.map_err(|error| RemoteFailure::of(&error))?;
-        let answer = self.agent.ask(request.into_parts().0, &[]).map_err(|error| {
-            RemoteFailure::of(&object_store::Error::Generic { store: "S3", source: Box::new(error) })
-        })?;
-        let pieces = answer
-            .into_body()
-            .bytes_stream()
-            .map_err(|error| object_store::Error::Generic { store: "S3", source: Box::new(error) });
-        let read = tokio::runtime::Builder::new_current_thread().build().context("read an answer")?;
-        let bytes = read.block_on(object_store::collect_bytes(pieces, None)).context("read an answer")?;
+        let bytes = asked(
+            side,
+            Box::pin(async move {
+                AwsAuthorizer::new(&credential, "s3", region).try_authorize(&mut request, None)?;
+                let error = |error: HttpError| object_store::Error::Generic { store: "S3", source: Box::new(error) };
+                let answer = self.agent.call(request).await.map_err(error)?;
+                object_store::collect_bytes(answer.into_body().bytes_stream().map_err(error), None).await.map(Vec::from)
+            }),
+        )?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }

@@ -9,6 +9,7 @@ pub const SECRETS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "A
 /// The most bytes of a file of keys.
 const MOST: u64 = 1 << 20;
 
+#[derive(Clone)]
 pub struct Credentials {
     pub key_id: String,
     pub secret: String,

@@ -1,8 +1,10 @@
 //! The way down. Records, lists of files and files get their names in the store once they were checked.
 
 use super::{
-    Reading, Remote, RemoteFailure, RemoteSettings,
+    Remote, RemoteFailure,
     layout::{Part, content_path, record_path},
+    parallel::in_parallel,
+    transfer::{ObjectState, Reading},
 };
 use crate::{
     content::{Content, Damage},
@@ -10,7 +12,7 @@ use crate::{
     disown::Disavowal,
     interruption::interrupted,
     inventory::Tally,
-    record::{Record, is_same, unseal},
+    record::{Record, is_same, sealed, unseal},
     store::Store,
     tree::Tree,
     write,
@@ -19,28 +21,22 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     io::Write,
     sync::{Arc, Mutex, PoisonError},
-    thread,
 };
 
 /// The most bytes of a record of a remote.
 pub(super) const MOST_RECORD: u64 = 64 << 20;
 
 /// The most bytes of a list of files: a million of them take half of it.
-const MOST_TREE: u64 = 256 << 20;
-
-/// The most bytes of a file whose length nothing tells.
-const MOST_FILE: u64 = 1 << 40;
+pub(super) const MOST_TREE: u64 = 256 << 20;
 
 /// The most files of one record. Each is asked about before the record counts.
-const MOST_FILES: usize = 20_000;
+pub(super) const MOST_FILES: usize = 20_000;
 
-/// The file beside the notes that says which remote they are from.
-const WHERE: &str = "where.json";
-
-/// The number of files that are asked about, or that come, at a time.
-const THREADS: usize = 4;
+/// The share of the free disk that files of a remote leave free.
+const LEFT_FREE: u64 = 10;
 
 /// The answer of a remote about a key.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +54,18 @@ pub struct ForeignRecord {
     pub record: Record,
     /// The files that are not here.
     pub absent: Tally,
+}
+
+/// The files of a record: of all that are single their lengths, of all that are not here number and bytes.
+pub(super) struct FoundFiles {
+    lengths: BTreeMap<Digest, u64>,
+    absent: Tally,
+}
+
+/// A record of a remote as it is kept.
+fn written(key: &Digest, record: &Record, lengths: &BTreeMap<Digest, u64>) -> Vec<u8> {
+    let files = lengths.iter().map(|(blob, length)| (Part::Blobs, *blob, *length)).collect::<Vec<_>>();
+    sealed(key, record, &files)
 }
 
 /// A content that the result of a record names, and that is not among its contents: nobody would fetch it.
@@ -85,26 +93,26 @@ impl Store {
         self.remote.as_ref()
     }
 
-    /// Asks the remote for a record. One that counts is kept here as a note, and its files come when they are read.
+    /// Asks the remote for a record. One that counts is known to this process from then on, and its files come when they are
+    /// read.
     ///
     /// # Errors
-    /// There is no such bucket.
+    /// There is no such bucket or directory.
     pub fn ask(&self, key: &Digest) -> Result<Answer> {
         let Some(remote) = self.remote.as_deref().filter(|remote| !remote.is_left_alone()) else {
             return Ok(Answer::Unknown);
         };
         let asked = self.ask_remote(remote, key);
         match asked {
-            Ok(Some(found)) => {
-                if let Err(error) = self.keep_note(key, &found.record) {
-                    tracing::debug!("the record {key} of the remote was not kept: {error:#}");
-                }
-                Ok(Answer::Record(found))
-            }
+            Ok(Some(found)) => Ok(Answer::Record(found)),
             Ok(None) => Ok(Answer::Nothing),
             Err(error) => match error.downcast_ref::<RemoteFailure>() {
                 Some(RemoteFailure::NoPlace) => {
-                    let told = format!("the remote {}: there is no such bucket", remote.settings.address);
+                    let place = if remote.settings.is_bucket() { "bucket" } else { "directory" };
+                    let told = format!(
+                        "the remote {}: there is no such {place}; make it, and let those write who may share results",
+                        remote.settings.address
+                    );
                     Err(anyhow::Error::new(RemoteFailure::NoPlace).context(told))
                 }
                 Some(failure) => {
@@ -121,21 +129,26 @@ impl Store {
 
     fn ask_remote(&self, remote: &Remote, key: &Digest) -> Result<Option<Box<ForeignRecord>>> {
         let path = record_path(key);
-        let Some(bytes) = remote.bytes(&path, MOST_RECORD).with_context(|| format!("record {key}"))? else {
+        let Some((bytes, listed)) = remote.bytes(&path, MOST_RECORD).with_context(|| format!("record {key}"))? else {
             return Ok(None);
         };
+        ensure!(!self.is_damaged(remote, &path, &listed), "record {key} is one that nobody here can use");
         let Some(page) = unseal(&bytes).filter(|page| page.key == *key) else {
-            remote.set_damaged(&path, true);
+            self.set_damaged(remote, &path, &listed)?;
             bail!("record {key} is damaged, or one of another key");
         };
         if let Some(content) = unlisted(&page.record) {
-            remote.set_damaged(&path, true);
+            self.set_damaged(remote, &path, &listed)?;
             bail!("record {key} names {content}, and does not list it");
         }
         ensure!(!self.is_disowned(key, &page.record)?, "record {key} is one that was disowned here");
         let told = page.lengths();
-        let absent = self.absent(remote, &page.record, &told).with_context(|| format!("record {key}"))?;
+        let FoundFiles { lengths, absent } =
+            self.files_there(remote, &page.record, &told).with_context(|| format!("record {key}"))?;
         // A list of files that came with it is not taken over: it says what it likes.
+        let mut learnt = remote.learnt();
+        learnt.learn_lengths(&lengths);
+        learnt.records.insert(*key, written(key, &page.record, &lengths));
         Ok(Some(Box::new(ForeignRecord { record: page.record, absent })))
     }
 
@@ -158,26 +171,36 @@ impl Store {
         if self.lookup_here(key)?.is_some() {
             return Ok(true);
         }
-        let Some(record) = self.lookup(key)? else { return Ok(false) };
+        let Some(ForeignRecord { record, .. }) = self.noted(key)? else { return Ok(false) };
         for content in &record.contents {
-            self.fetch(content)?;
+            self.fetch_quietly(content)?;
         }
         // A lost extra is no fault of a record.
         for extra in &record.extras {
             self.bring(extra);
         }
-        self.commit(key, &record).map(|_| true)
+        ensure!(self.settle(key)?, "a file that came is gone again");
+        Ok(true)
     }
 
-    /// The files of a record that are not here, all of which the remote has.
+    /// The files of a record, all of which are in the remote or here.
     ///
     /// # Errors
-    /// It has not, or did not say.
-    pub(super) fn absent(&self, remote: &Remote, record: &Record, told: &BTreeMap<Digest, u64>) -> Result<Tally> {
+    /// They are not, or it did not say.
+    pub(super) fn files_there(
+        &self,
+        remote: &Remote,
+        record: &Record,
+        told: &BTreeMap<Digest, u64>,
+    ) -> Result<FoundFiles> {
         let mut blobs: BTreeMap<Digest, Option<u64>> = BTreeMap::new();
+        let mut single = BTreeSet::new();
         for content in record.contents.iter().collect::<BTreeSet<_>>() {
             match content {
-                Content::File { blob, .. } => drop(blobs.entry(*blob).or_insert(told.get(blob).copied())),
+                Content::File { blob, .. } => {
+                    single.insert(*blob);
+                    blobs.entry(*blob).or_insert(told.get(blob).copied());
+                }
                 Content::Tree(digest) => {
                     for entry in self.tree_of(remote, digest)?.files.values() {
                         let size = blobs.entry(entry.blob).or_insert(Some(entry.size));
@@ -188,21 +211,41 @@ impl Store {
             }
             ensure!(blobs.len() <= MOST_FILES, "it names more than {MOST_FILES} files");
         }
-        blobs.retain(|blob, size| !self.is_blob_here(blob, *size));
-        let absent = Mutex::new(Tally::default());
+        let found = Mutex::new(FoundFiles { lengths: BTreeMap::new(), absent: Tally::default() });
         in_parallel(blobs.iter(), |(blob, size)| {
-            let path = content_path(Part::Blobs, blob);
-            ensure!(!remote.is_damaged(&path), "blob {blob} was found damaged");
-            let there = remote.length(&path)?;
-            let length = there.with_context(|| format!("blob {blob} is not there"))?;
-            ensure!(
-                size.is_none_or(|size| size == length),
-                "blob {blob} has {length} bytes, which are not those of the record"
-            );
-            *absent.lock().unwrap_or_else(PoisonError::into_inner) += length;
+            let here = self.length_here(blob).filter(|length| size.is_none_or(|size| size == *length));
+            let length = match here {
+                Some(length) => length,
+                None => self.length_there(remote, blob, *size)?,
+            };
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            if here.is_none() {
+                found.absent += length;
+            }
+            if single.contains(blob) {
+                found.lengths.insert(*blob, length);
+            }
             Ok(())
         })?;
-        Ok(absent.into_inner().unwrap_or_else(PoisonError::into_inner))
+        Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn length_here(&self, blob: &Digest) -> Option<u64> {
+        let metadata = fs::symlink_metadata(self.blob_path(blob)).ok()?;
+        metadata.is_file().then(|| metadata.len())
+    }
+
+    /// The length of a file that the remote has.
+    fn length_there(&self, remote: &Remote, blob: &Digest, size: Option<u64>) -> Result<u64> {
+        let path = content_path(Part::Blobs, blob);
+        let there = remote.listed(&path)?.with_context(|| format!("blob {blob} is not there"))?;
+        ensure!(!self.is_damaged(remote, &path, &there), "blob {blob} was found damaged");
+        let length = there.size.with_context(|| format!("blob {blob} is no file there"))?;
+        ensure!(
+            size.is_none_or(|size| size == length),
+            "blob {blob} has {length} bytes, which are not those of the record"
+        );
+        Ok(length)
     }
 
     /// Fetches everything of a content that is not here.
@@ -210,6 +253,20 @@ impl Store {
     /// # Errors
     /// It cannot be had, or the store is interrupted. People were told why; the same is not asked for again.
     pub fn fetch(&self, content: &Content) -> Result<()> {
+        let fetched = self.fetch_quietly(content);
+        if let Err(error) = &fetched
+            && let Some(remote) = self.remote.as_deref().filter(|_| !crate::is_interruption(error))
+        {
+            match error.downcast_ref::<RemoteFailure>() {
+                Some(failure) => remote.warn_of(failure, "fetch a result"),
+                None => remote.warn_once("content", &format!("a file of it is not used: {error:#}")),
+            }
+        }
+        fetched
+    }
+
+    /// The same for whoever tells people of a failure.
+    fn fetch_quietly(&self, content: &Content) -> Result<()> {
         let fetch = || format!("fetch {content}");
         let Some(remote) = self.remote.as_deref() else { bail!("{}: there is no remote", fetch()) };
         ensure!(!remote.is_lost(content), "{}: it could not be had a moment ago", fetch());
@@ -218,24 +275,37 @@ impl Store {
             && !crate::is_interruption(error)
         {
             remote.set_lost(content);
-            match error.downcast_ref::<RemoteFailure>() {
-                Some(failure) => remote.warn_of(failure, "fetch a result"),
-                None => remote.warn_once("content", &format!("a file of it is not used: {error:#}")),
-            }
         }
         fetched.with_context(fetch)
     }
 
     fn fetch_from(&self, remote: &Remote, content: &Content) -> Result<()> {
-        let blobs = match content {
-            Content::File { blob, .. } => BTreeMap::from([(*blob, None)]),
+        let mut missing = BTreeMap::new();
+        match content {
+            Content::File { blob, .. } => {
+                let known = remote.learnt().lengths.get(blob).copied();
+                if !self.is_blob_here(blob, known) {
+                    missing.insert(*blob, known.map_or_else(|| self.length_there(remote, blob, None), Ok)?);
+                }
+            }
             Content::Tree(digest) => {
                 let tree = self.tree_of(remote, digest)?;
-                tree.files.values().map(|entry| (entry.blob, Some(entry.size))).collect()
+                let absent = tree.files.values().filter(|entry| !self.is_blob_here(&entry.blob, Some(entry.size)));
+                missing.extend(absent.map(|entry| (entry.blob, entry.size)));
             }
-        };
-        let missing = blobs.iter().filter(|(blob, size)| !self.is_blob_here(blob, **size));
-        in_parallel(missing, |(blob, size)| self.fetch_blob(remote, blob, *size))
+        }
+        self.check_room(missing.values().copied().fold(0, u64::saturating_add))?;
+        in_parallel(missing.iter(), |(blob, size)| self.fetch_blob(remote, blob, *size))
+    }
+
+    /// Refuses files for which the disk has no room: whoever wrote a record may name any size.
+    fn check_room(&self, needed: u64) -> Result<()> {
+        let Some(free) = write::free_space(self.root()) else { return Ok(()) };
+        ensure!(
+            needed <= free - free / LEFT_FREE,
+            "its files have {needed} bytes, and the disk of the store has {free} free; make room, or run it here"
+        );
+        Ok(())
     }
 
     /// A list of files, which comes down if it is not here.
@@ -245,10 +315,10 @@ impl Store {
             tree => return tree,
         }
         let path = content_path(Part::Trees, digest);
-        let bytes = remote.bytes(&path, MOST_TREE).with_context(|| format!("tree {digest}"))?;
-        let bytes = bytes.with_context(|| format!("tree {digest} is not there"))?;
+        let there = remote.bytes(&path, MOST_TREE).with_context(|| format!("tree {digest}"))?;
+        let (bytes, listed) = there.with_context(|| format!("tree {digest} is not there"))?;
         if Digest::of(&bytes) != *digest {
-            remote.set_damaged(&path, true);
+            self.set_damaged(remote, &path, &listed)?;
             bail!("tree {digest} is damaged");
         }
         let tree = Tree::parse(&bytes).with_context(|| format!("tree {digest}"))?;
@@ -256,38 +326,39 @@ impl Store {
         Ok(tree)
     }
 
-    pub(super) fn fetch_blob(&self, remote: &Remote, blob: &Digest, size: Option<u64>) -> Result<()> {
+    fn fetch_blob(&self, remote: &Remote, blob: &Digest, size: u64) -> Result<()> {
         let path = content_path(Part::Blobs, blob);
         let mut hasher = blake3::Hasher::new();
         let mut read = Ok(None);
         let draft = write::draft(&self.path_of_drafts(), |file| {
             // A range of nothing cannot be asked for.
-            if *blob == Digest::of(b"") {
-                read = Ok(Some(Reading::Whole));
-                return Ok(());
+            if size > 0 {
+                read = remote.read(&path, size, &mut |piece| {
+                    if self.is_interrupted() {
+                        return Err(interrupted().into());
+                    }
+                    hasher.update(piece);
+                    Ok(file.write_all(piece)?)
+                });
             }
-            read = remote.read(&path, size.unwrap_or(MOST_FILE), &mut |piece| {
-                if self.is_interrupted() {
-                    return Err(interrupted().into());
-                }
-                hasher.update(piece);
-                Ok(file.write_all(piece)?)
-            });
             Ok(())
         })?;
-        let damaged = |how: &str| {
-            remote.set_damaged(&path, true);
-            anyhow::anyhow!("blob {blob} {how}")
+        let damaged = |how: &str, listed: &ObjectState| match self.set_damaged(remote, &path, listed) {
+            Ok(()) => anyhow::anyhow!("blob {blob} {how}"),
+            Err(error) => error,
         };
-        match read.with_context(|| format!("blob {blob}"))? {
-            None => bail!("blob {blob} is not there"),
-            Some(Reading::TooLong(length)) => return Err(damaged(&format!("has {length} bytes, more than it should"))),
-            Some(Reading::Short) => return Err(damaged("ends before its length")),
-            Some(Reading::Whole) => {}
-        }
+        let listed = match read.with_context(|| format!("blob {blob}"))? {
+            None if size > 0 => bail!("blob {blob} is not there"),
+            Some(Reading::Wrong(listed)) => {
+                return Err(damaged(&format!("has another length than {size} bytes"), &listed));
+            }
+            Some(Reading::Whole(listed)) => Some(listed),
+            None => None,
+        };
         let digest = Digest::from_bytes(*hasher.finalize().as_bytes());
-        if digest != *blob || size.is_some_and(|size| size != hasher.count()) {
-            return Err(damaged("is damaged: its bytes have another hash"));
+        if digest != *blob || hasher.count() != size {
+            let how = "is damaged: its bytes have another hash";
+            return Err(listed.map_or_else(|| anyhow::anyhow!("blob {blob} {how}"), |listed| damaged(how, &listed)));
         }
         // One of the wrong length that lies here would keep its name.
         self.check_blob(blob)?;
@@ -316,91 +387,9 @@ impl Store {
         })
     }
 
-    /// The directory of notes about a remote, which a store without one does not have.
-    pub(crate) fn make_notes(&self) -> Result<()> {
-        let directory = self.part("remote");
-        let root = self.root().ancestors().nth(2).expect("a store lies in `store/v1`");
-        let made = files::make_directory(&directory, crate::is_shared(root)?);
-        made.with_context(|| format!("create directory {}", directory.display()))?;
-        let Some(remote) = &self.remote else { return Ok(()) };
-        // Whoever reads a file later, without the pipeline file at hand, finds it there.
-        let (path, bytes) = (directory.join(WHERE), remote.settings.written());
-        if files::read(&path, MOST_RECORD).is_ok_and(|known| known == bytes) {
-            return Ok(());
-        }
-        if !write::create(self.draft(&bytes)?, &path, self.is_durable)? {
-            write::replace(self.draft(&bytes)?, &path, self.is_durable)?;
-        }
-        Ok(())
-    }
-
-    /// The remote in which the last of this store's notes were found, to be read.
-    pub fn remote_of_notes(&self) -> Option<RemoteSettings> {
-        let bytes = files::read(&self.part("remote").join(WHERE), MOST_RECORD).ok()?;
-        RemoteSettings::read(&bytes)
-    }
-
     /// Makes content whole that the remote may have. False where it is not whole now.
     pub fn bring(&self, content: &Content) -> bool {
         // People are told of a failure.
         self.has(content) || self.remote.is_some() && self.fetch(content).is_ok()
     }
-}
-
-impl Remote {
-    /// Says something about a cause, once whatever the text.
-    pub(super) fn warn_once(&self, cause: &str, text: &str) {
-        if self.health.is_new(cause) {
-            tracing::warn!("the remote {}: {text} (told once)", self.settings.address);
-        }
-    }
-
-    pub(crate) fn is_lost(&self, content: &Content) -> bool {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner).contains(content)
-    }
-
-    /// The number of contents that could not be had.
-    pub fn lost_count(&self) -> usize {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
-    fn set_lost(&self, content: &Content) {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner).insert(content.clone());
-    }
-}
-
-/// Does something to each with several threads, until one fails.
-pub(super) fn in_parallel<T: Send>(
-    items: impl Iterator<Item = T> + Send,
-    act: impl Fn(T) -> Result<()> + Sync,
-) -> Result<()> {
-    let items = Mutex::new(items);
-    let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let Some(first) = next() else { return Ok(()) };
-    let failed = Mutex::new(None);
-    let keep = |outcome: Result<()>| match outcome {
-        Ok(()) => true,
-        Err(error) => {
-            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-            false
-        }
-    };
-    let work = || {
-        while failed.lock().unwrap_or_else(PoisonError::into_inner).is_none()
-            && let Some(item) = next()
-            && keep(act(item))
-        {}
-    };
-    thread::scope(|scope| {
-        // Where no further thread can be had, this one does it all.
-        for _ in 1..THREADS {
-            if thread::Builder::new().spawn_scoped(scope, work).is_err() {
-                break;
-            }
-        }
-        if keep(act(first)) {
-            work();
-        }
-    });
-    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }

@@ -1,5 +1,6 @@
 //! Where a remote is, and how it is asked.
 
+use crate::digest::Digest;
 use anyhow::{Result, bail, ensure};
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -13,7 +14,7 @@ pub struct RemoteSettings {
     pub is_read_only: bool,
     /// The most bytes of one request. A larger file goes in parts.
     pub part_size: u64,
-    /// The longest time that one request may take.
+    /// The longest time that one request may wait for nothing.
     pub timeout: Duration,
 }
 
@@ -54,6 +55,13 @@ impl RemoteSettings {
         let endpoint = place.get("endpoint").and_then(serde_json::Value::as_str).map(str::to_owned);
         endpoint.as_deref().map_or(Ok(()), RemoteSettings::check_endpoint).ok()?;
         Some(RemoteSettings { endpoint, is_read_only: true, ..RemoteSettings::new(address) })
+    }
+
+    /// The name of what a store remembers of this place, which it remembers of no other.
+    pub fn name(&self) -> String {
+        let mut name = Digest::of(&self.written()).to_string();
+        name.truncate(16);
+        name
     }
 
     pub fn is_bucket(&self) -> bool {

@@ -1,5 +1,7 @@
 //! Two stores and a remote between them: a directory, and a server of S3 that fails as it is told.
 
+mod faults;
+
 use super::layout::{Part, content_path, record_path};
 use super::*;
 use crate::{
@@ -11,8 +13,8 @@ use crate::{
 use serde_json::json;
 use std::{
     fs,
-    path::{Path, PathBuf},
-    time::Instant,
+    path::Path,
+    time::{Duration, Instant},
 };
 
 fn environment(name: &str) -> Option<String> {
@@ -287,7 +289,7 @@ type BTreeMapOf = std::collections::BTreeMap<u32, Vec<u8>>;
 fn a_remote_that_fails_costs_a_warning_and_a_bounded_time() {
     let faults = [
         (Fault::Status(500), "it answers 500 (Told)"),
-        (Fault::Status(507), "it answers 507 (Told)"),
+        (Fault::Status(507), "it has no room: it answers 507 (Told)"),
         (Fault::Status(403), "it refuses: Told"),
         (Fault::Cut, "the connection was cut"),
         (Fault::Hang, "it did not answer in time"),
@@ -319,7 +321,7 @@ fn a_server_that_is_away_is_a_warning_and_a_bucket_that_is_not_there_an_error() 
     let mut settings = of_server(&server);
     settings.address = Address::parse("s3://other").unwrap();
     let error = machine(&settings).store.ask(&key()).unwrap_err().to_string();
-    assert_eq!(error, "the remote s3://other: there is no such bucket");
+    assert!(error.starts_with("the remote s3://other: there is no such bucket; make it"), "{error}");
     settings.endpoint = Some("http://127.0.0.1:1".to_owned());
     let one = machine(&settings);
     let log = one.log(|| assert_eq!(one.store.ask(&key()).unwrap(), Answer::Unknown));
@@ -336,7 +338,9 @@ fn a_reader_who_may_not_write_is_told_once_and_reads_on() {
     server.fail("PUT", "", usize::MAX, Fault::Status(403));
     let other = machine(&settings);
     make_at(&other, &record);
-    assert!(other.store.push(&key(), true).is_err());
+    let own = Digest::of(b"another action");
+    other.store.commit(&own, &record).unwrap();
+    assert!(other.store.push(&own, true).is_err());
     let remote = other.store.remote().unwrap();
     assert!(remote.takes_nothing() && !remote.is_left_alone());
     assert_eq!(found(other.store.ask(&key()).unwrap()), record);
@@ -436,15 +440,19 @@ fn a_trial_says_what_a_remote_allows_and_keeps() {
 }
 
 #[test]
-fn what_is_owed_is_known_to_the_next_run_until_it_is_pushed() {
-    let directory = tempfile::tempdir().unwrap();
-    let settings = of_directory(directory.path());
+fn what_is_owed_is_known_to_the_next_run_until_it_is_pushed_and_is_owed_to_one_remote() {
+    let (directory, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (settings, other) = (of_directory(directory.path()), of_directory(elsewhere.path()));
     let one = machine(&settings);
     assert_eq!(one.store.owed().unwrap(), []);
     one.store.owe(&key()).unwrap();
     make(&one);
     let next = one.again(&settings);
-    assert_eq!(next.owed().unwrap(), [key()]);
+    assert_eq!((next.owed().unwrap(), one.again(&other).owed().unwrap()), (vec![key()], vec![]));
+    // What another remote has got is still owed to this one.
+    one.again(&other).owe(&key()).unwrap();
+    assert_eq!(one.again(&other).push(&key(), false).unwrap(), Push::Written);
+    assert_eq!((next.owed().unwrap(), one.again(&other).owed().unwrap()), (vec![key()], vec![]));
     assert_eq!(next.push(&key(), false).unwrap(), Push::Written);
     assert_eq!(next.owed().unwrap(), []);
     // Killed before the record was written: nothing is owed.
@@ -454,12 +462,25 @@ fn what_is_owed_is_known_to_the_next_run_until_it_is_pushed() {
 }
 
 #[test]
-fn without_keys_or_a_directory_nothing_is_opened() {
-    let of = |settings: RemoteSettings, environment: &dyn Fn(&str) -> Option<String>| {
-        format!("{:#}", Remote::open(settings, environment).unwrap_err())
-    };
+fn without_keys_nothing_is_opened() {
     let bucket = RemoteSettings::new(Address::parse("s3://lab/x").unwrap());
-    assert!(of(bucket, &|_| None).starts_with("open the remote s3://lab/x: there are no keys: set AWS_ACCESS_KEY_ID"));
-    let nowhere = of_directory(&PathBuf::from("/nowhere/at/all"));
-    assert!(of(nowhere, &|_| None).contains("there is no such directory"));
+    let error = format!("{:#}", Remote::open(bucket, &|_| None).unwrap_err());
+    assert!(error.starts_with("open the remote s3://lab/x: there are no keys: set AWS_ACCESS_KEY_ID"), "{error}");
+}
+
+#[test]
+fn a_directory_that_is_not_mounted_is_a_warning_and_one_beside_others_a_mistake() {
+    let home = tempfile::tempdir().unwrap();
+    for path in ["nowhere/at/all", "empty/pipeline"] {
+        fs::create_dir_all(home.path().join("empty")).unwrap();
+        let one = machine(&of_directory(&home.path().join(path)));
+        let log = one.log(|| assert_eq!(one.store.ask(&key()).unwrap(), Answer::Unknown));
+        assert!(log.contains("look for results: it cannot be reached"), "{log}");
+        make(&one);
+        assert!(one.store.push(&key(), false).is_err() && !home.path().join(path).exists(), "nothing is made there");
+    }
+    // Its place is there, with others in it: it was never made, or is typed wrong.
+    fs::create_dir(home.path().join("pipeline")).unwrap();
+    let error = machine(&of_directory(&home.path().join("pipelin"))).store.ask(&key()).unwrap_err().to_string();
+    assert!(error.contains("there is no such directory; make it"), "{error}");
 }

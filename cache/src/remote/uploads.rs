@@ -1,7 +1,7 @@
 //! Uploads that died: parts in a bucket that nobody sees and somebody pays for, unfinished files in a directory.
 
-use super::{Remote, bucket::DeadUploads, layout::TOP};
-use anyhow::{Context, Result, bail};
+use super::{Address, Remote, bucket::DeadUploads, layout::TOP};
+use anyhow::{Context, Result};
 use std::{
     fs,
     path::Path,
@@ -14,15 +14,13 @@ impl Remote {
     /// # Errors
     /// The remote does not list them, or refuses.
     pub fn collect_uploads(&self, age: Duration, dry_run: bool) -> Result<DeadUploads> {
-        match (&self.bucket, &self.settings.address) {
-            (Some(bucket), _) => bucket.collect(age, dry_run),
-            (None, super::Address::Directory(path)) => {
-                let mut found = DeadUploads::default();
-                unfinished(&path.join(TOP), age, dry_run, &mut found)?;
-                Ok(found)
-            }
-            (None, super::Address::Bucket { .. }) => bail!("a bucket is opened with what lists its uploads"),
+        let mut found = DeadUploads::default();
+        if let Address::Directory(path) = &self.settings.address {
+            unfinished(&path.join(TOP), age, dry_run, &mut found)?;
+        } else if let Some(bucket) = self.client()?.bucket {
+            found = bucket.collect(&|side, answer| self.asked(side, |_| answer), age, dry_run)?;
         }
+        Ok(found)
     }
 }
 

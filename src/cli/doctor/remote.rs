@@ -28,7 +28,8 @@ fn tried(remote: &Remote) -> Vec<Finding> {
     match lists {
         Ok(()) => findings.push(ok("remote", format!("{address} can be reached and listed"))),
         Err(RemoteFailure::NoPlace) => {
-            return vec![problem("remote", format!("{address} is not there"), "make the bucket, or name another")];
+            let help = "make the bucket or the directory, or name another";
+            return vec![problem("remote", format!("{address} is not there"), help)];
         }
         Err(failure) => findings.push(note("remote", format!("{address}: {failure}"), help(&failure))),
     }
@@ -72,7 +73,11 @@ fn help(failure: &RemoteFailure) -> String {
             "see to the rights of these keys: s3:GetObject and s3:ListBucket, and to write s3:PutObject; `mode: read-only` needs the \
              first two"
         }
-        RemoteFailure::Away | RemoteFailure::TimedOut => "see to the network and to `endpoint`; runs go on without it",
+        RemoteFailure::Away | RemoteFailure::TimedOut => {
+            "see to the network and to `endpoint`, or mount the disk of the directory; runs go on without it"
+        }
+        RemoteFailure::WrongRegion(_) => "set AWS_REGION to the region of the bucket; runs go on without it",
+        RemoteFailure::Full(_) => "make room there; runs read from it, and go on",
         _ => "runs go on without it",
     };
     text.to_owned()
