@@ -18,6 +18,7 @@ mod lost;
 pub mod machine;
 mod prefetch;
 mod remote;
+pub mod roots;
 mod scrub;
 mod session;
 pub mod slots;

@@ -205,9 +205,12 @@ impl Io {
     /// The folder of the replies of endpoints.
     ///
     /// # Errors
-    /// The stage was given none.
+    /// The stage was given none: it is not seen where the stage runs.
     pub fn replies(&self) -> Result<&Path> {
-        self.host.replies.as_deref().context("find the folder of replies: the stage was given none")
+        self.host.replies.as_deref().context(
+            "find the folder of replies: it lies beside the store, and is not seen here, so what an endpoint replies would be lost; let the \
+             stage run where it is (`executor: local`), or put the store where nodes see it",
+        )
     }
 
     /// Ends the stage without a result: it has so much of what it needs, and a later run goes on.
