@@ -82,7 +82,7 @@ pub enum Loss {
     Cancelled(String),
     /// The cluster refuses what is asked of it.
     Impossible(String),
-    /// What a job needs cannot be written here.
+    /// Files that a job needs cannot be written here.
     Unprepared(String),
 }
 

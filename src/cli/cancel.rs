@@ -4,7 +4,7 @@ use super::check::understand;
 use super::options::FileArguments;
 use super::terminal;
 use crate::executor::slurm::cancel::{self, LeftJob};
-use crate::run::{attempt, roots};
+use crate::run::{attempt, places};
 use anyhow::{Context, Result};
 use std::fs;
 
@@ -12,7 +12,7 @@ pub fn cancel(asked: &FileArguments) -> Result<u8> {
     let plan = understand(&asked.file, &asked.changes.all(), None)?;
     let store = asked.store.beside(&asked.file);
     let mut left = Vec::new();
-    for root in roots::all(&store)? {
+    for root in places::all(&store)? {
         let work = attempt::directory(&root);
         let of_keys = files::found(fs::read_dir(&work)).with_context(|| format!("read {}", work.display()))?;
         for of_key in of_keys.into_iter().flatten() {

@@ -8,7 +8,7 @@ use crate::progress;
 use crate::report::format;
 use crate::report::sheet::{Sheet, plain};
 use crate::retention::{self, Reason, Retention, RunChoice};
-use crate::run::{roots, space};
+use crate::run::{places, space};
 use crate::spec::limits;
 use anyhow::{Context, Result};
 use cache::{Policy, Store, Tally};
@@ -44,7 +44,7 @@ pub fn gc(asked: &GcRequest, file: Option<&Path>, store: &StoreArgument) -> Resu
     let policy = Policy { keep_newer_than, max_size };
     let collected = store.collect(&alone, &kept_for, &policy, asked.dry_run)?;
     let mut work = Tally::default();
-    for root in roots::all(&root)? {
+    for root in places::all(&root)? {
         let swept = space::sweep(&root, &store, &kept_for.keys, keep_newer_than, asked.dry_run)?;
         (work.count, work.bytes) = (work.count + swept.count, work.bytes + swept.bytes);
     }

@@ -47,6 +47,8 @@ const LAST_BREATH: Duration = Duration::from_secs(10);
 const HEART: Duration = Duration::from_secs(240);
 /// The longest interval at which the files of jobs are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// The most tasks of an array: a cluster takes numbers below 1001, unless it says otherwise.
+const LARGEST: usize = 100;
 /// The time after which people are told that the scheduler does not answer.
 const SILENCE: Duration = Duration::from_secs(300);
 
@@ -91,8 +93,8 @@ fn open(name: &str, settings: &SlurmSettings) -> Result<Box<dyn Executor>> {
         is_asking: false,
         next_submission: now,
         next_look: now,
-        largest_array: submission::LARGEST,
-        at_once: submission::LARGEST,
+        largest_array: LARGEST,
+        at_once: LARGEST,
         answered: now,
         is_silence_told: false,
         updates: Vec::new(),

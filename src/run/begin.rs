@@ -3,7 +3,7 @@
 use super::attempt::{LeftAttempt, Place};
 use super::session::Session;
 use super::slots::{self, Demand, Share};
-use super::{Run, Task, Work, attempt, gpus, now, roots, space};
+use super::{Run, Task, Work, attempt, gpus, now, places, space};
 use crate::cause::{Cause, SkipReason};
 use crate::event::Event;
 use crate::executor::Job;
@@ -212,7 +212,7 @@ impl Run<'_> {
             Ok(root) => root,
             Err(error) => return Ok(Start::Failed(error.into())),
         };
-        let left = attempt::left(&roots::all(&self.options.store)?, &key.to_string())?;
+        let left = attempt::left(&places::all(&self.options.store)?, &key.to_string())?;
         if let Some(LeftAttempt { book, .. }) =
             left.as_ref().filter(|left| Some(&left.book.executor) != stage.executor.as_ref())
         {
@@ -325,7 +325,7 @@ impl Run<'_> {
     /// The directory that holds the work of a stage.
     pub fn work_root(&self, stage: &Stage) -> Result<PathBuf> {
         let of_cluster = stage.executor.as_ref().and_then(|name| self.plan.settings.executors.get(name));
-        roots::root(&self.options.store, of_cluster.and_then(|settings| settings.work_dir.as_deref()))
+        places::root(&self.options.store, of_cluster.and_then(|settings| settings.work_dir.as_deref()))
     }
 }
 

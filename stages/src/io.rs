@@ -207,10 +207,8 @@ impl Io {
     /// # Errors
     /// The stage was given none: it is not seen where the stage runs.
     pub fn replies(&self) -> Result<&Path> {
-        self.host.replies.as_deref().context(
-            "find the folder of replies: it lies beside the store, and is not seen here, so what an endpoint replies would be lost; let the \
-             stage run where it is (`executor: local`), or put the store where nodes see it",
-        )
+        let unseen = "find the folder of replies: it is beside the store, and not seen here; let the stage run there (`executor: local`)";
+        self.host.replies.as_deref().context(unseen)
     }
 
     /// Ends the stage without a result: it has so much of what it needs, and a later run goes on.

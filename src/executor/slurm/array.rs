@@ -9,17 +9,16 @@
 //! work/arrays/<name>/script.sh   what is submitted: goes there, and becomes the script of the attempt
 //! ```
 
-use super::book::{self, OUTPUT, SCRIPT};
-use super::request::quoted;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 /// The folder of all arrays, in that of all work.
 const ARRAYS: &str = "arrays";
+/// The script of an array, in its directory.
+pub const SCRIPT: &str = "script.sh";
 
 /// The name of a task.
 pub fn task(array: &str, number: usize) -> String {
@@ -47,13 +46,8 @@ pub fn folder(attempt: &Path, array: &str) -> Option<PathBuf> {
     Some(work.join(ARRAYS).join(array))
 }
 
-/// The path of the output of a task, as a pattern of Slurm.
-pub fn output() -> PathBuf {
-    Path::new("%a").join(OUTPUT)
-}
-
 /// Makes the directory of an array, with links to these attempts.
-pub fn make(folder: &Path, attempts: &[(&str, &Path)]) -> Result<()> {
+pub fn make(folder: &Path, attempts: &[(&str, &Path)], script: &[u8]) -> Result<()> {
     let create = || format!("create {}", folder.display());
     fs::create_dir_all(folder).with_context(create)?;
     // A link would carry what is written out of the store.
@@ -67,10 +61,7 @@ pub fn make(folder: &Path, attempts: &[(&str, &Path)]) -> Result<()> {
         let made = made.or_else(|error| if error.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(error) });
         made.with_context(|| format!("write {}", link.display()))?;
     }
-    let there = quoted(folder.as_os_str().as_bytes());
-    let script =
-        [b"#!/bin/sh\ncd -P ", &*there, b"/\"$SLURM_ARRAY_TASK_ID\" && exec /bin/bash -l ./", SCRIPT.as_bytes(), b"\n"];
-    book::write(&folder.join(SCRIPT), &script.concat())
+    fs::write(folder.join(SCRIPT), script).with_context(create)
 }
 
 /// Removes the link to an attempt, and the directory with the last one.
@@ -149,15 +140,10 @@ mod tests {
         let folder = folder(&attempts[0], "pl-a").unwrap();
         let members: Vec<(&str, &Path)> =
             ["0", "1", "2"].into_iter().zip(attempts.iter().map(|path| &**path)).collect();
-        make(&folder, &members).unwrap();
+        make(&folder, &members, b"").unwrap();
         // Those that are submitted again have their links already.
-        make(&folder, &members[1..]).unwrap();
-        fs::write(attempts[1].join(SCRIPT), "echo $SLURM_ARRAY_TASK_ID in $PWD > told\n").unwrap();
-        let mut started = std::process::Command::new("/bin/sh");
-        let status = started.arg(folder.join(SCRIPT)).env("SLURM_ARRAY_TASK_ID", "1").status().unwrap();
-        assert!(status.success());
-        let told = fs::read_to_string(attempts[1].join("told")).unwrap();
-        assert_eq!(told.trim(), format!("1 in {}", fs::canonicalize(&attempts[1]).unwrap().display()));
+        make(&folder, &members[1..], b"").unwrap();
+        assert!(folder.join("2").join("../../c/1").is_dir());
         forget(&attempts[0], "pl-a_0").unwrap();
         forget(&attempts[0], "pl-a_0").unwrap();
         fs::remove_dir_all(&attempts[1]).unwrap();
@@ -174,7 +160,7 @@ mod tests {
         let away = tempfile::tempdir().unwrap();
         symlink(away.path(), directory.path().join(ARRAYS)).unwrap();
         let attempt = directory.path().join("a/1");
-        let error = make(&folder(&attempt, "pl-a").unwrap(), &[("0", &attempt)]).unwrap_err();
+        let error = make(&folder(&attempt, "pl-a").unwrap(), &[("0", &attempt)], b"").unwrap_err();
         assert!(format!("{error:#}").contains("a link is in the place of"), "{error:#}");
         assert_eq!(fs::read_dir(away.path().join("pl-a")).map_or(0, Iterator::count), 0);
     }

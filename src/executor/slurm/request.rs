@@ -12,8 +12,8 @@ use std::time::Duration;
 /// The option of a worker on a node, before its directory.
 pub const NODE: &str = "--node";
 
-/// What is asked for, as arguments of `sbatch`: jobs that ask for the same may be tasks of one array. Those of the settings come
-/// last, and win.
+/// The arguments of `sbatch` for what a job asks for: jobs that ask for the same may be tasks of one array. Those of the settings
+/// come last, and win.
 pub fn wanted(job: &Job, settings: &SlurmSettings) -> Vec<OsString> {
     let mut options: Vec<String> = Vec::new();
     let asked = [("--partition", &settings.partition), ("--account", &settings.account), ("--qos", &settings.qos)];
@@ -39,7 +39,7 @@ pub fn of_one(name: &str, about: &str, directory: &Path, wanted: &[OsString]) ->
 
 /// The arguments of `sbatch` for tasks of an array, by their numbers.
 pub fn of_tasks(array: &str, about: &str, folder: &Path, numbers: &str, wanted: &[OsString]) -> Vec<OsString> {
-    let output = [&path(folder)[..], b"/", array::output().as_os_str().as_bytes()].concat();
+    let output = [&path(folder)[..], b"/%a/", OUTPUT.as_bytes()].concat();
     arguments(array, about, folder, output, Some(numbers), wanted)
 }
 
@@ -60,7 +60,7 @@ fn arguments(
     arguments.push(OsString::from_vec([b"--output=", &*output].concat()));
     arguments.push(OsString::from_vec([b"--chdir=", directory.as_os_str().as_bytes()].concat()));
     arguments.extend_from_slice(wanted);
-    arguments.push(directory.join(SCRIPT).into());
+    arguments.push(directory.join(if numbers.is_some() { array::SCRIPT } else { SCRIPT }).into());
     arguments
 }
 
@@ -87,6 +87,13 @@ pub fn script(job: &Job, settings: &SlurmSettings) -> Vec<u8> {
     let words: Vec<Vec<u8>> = words.map(|word| quoted(word.as_bytes())).collect();
     script.extend([b"exec ", &*words.join(&b' '), b"\n"].concat());
     script
+}
+
+/// The script of an array: goes to the directory of the task, and becomes its script.
+pub fn array_script(folder: &Path) -> Vec<u8> {
+    let folder = quoted(folder.as_os_str().as_bytes());
+    let go = [b"#!/bin/sh\ncd -P ", &*folder, b"/\"$SLURM_ARRAY_TASK_ID\" && exec /bin/bash -l ./"].concat();
+    [&go, SCRIPT.as_bytes(), b"\n"].concat()
 }
 
 /// A word for a shell.
@@ -177,5 +184,19 @@ mod tests {
             exec /opt/pipeline worker --node '/shared/a b/100%/it'\''s/1'
         "]]
         .assert_eq(&String::from_utf8(script(&job(), &settings)).unwrap());
+    }
+
+    #[test]
+    fn the_script_of_an_array_becomes_that_of_the_task() {
+        let directory = tempfile::tempdir().unwrap();
+        let [folder, attempt] = ["it's/arrays/pl-a", "a/1"].map(|name| directory.path().join(name));
+        std::fs::create_dir_all(&attempt).unwrap();
+        std::fs::write(attempt.join(SCRIPT), "echo $SLURM_ARRAY_TASK_ID in $PWD > told\n").unwrap();
+        array::make(&folder, &[("7", &attempt)], &array_script(&folder)).unwrap();
+        let mut started = std::process::Command::new("/bin/sh");
+        let status = started.arg(folder.join(array::SCRIPT)).env("SLURM_ARRAY_TASK_ID", "7").status().unwrap();
+        assert!(status.success());
+        let told = std::fs::read_to_string(attempt.join("told")).unwrap();
+        assert_eq!(told.trim(), format!("7 in {}", std::fs::canonicalize(&attempt).unwrap().display()));
     }
 }

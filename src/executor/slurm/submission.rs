@@ -3,15 +3,12 @@
 
 use super::clients::{SlurmQuestion, Submission};
 use super::course::{JobNews, Phase};
-use super::{Slurm, array, book, first_line, request};
+use super::{LARGEST, Slurm, array, book, first_line, request};
 use crate::executor::{JobId, Update};
 use crate::failure::Loss;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-/// The most tasks of an array: a cluster takes numbers below 1001, unless it says so.
-pub const LARGEST: usize = 100;
 
 impl Slurm {
     /// Names what has no name yet.
@@ -98,7 +95,7 @@ impl Slurm {
                 let number = |name| array::parts(name).map_or("", |(_, number)| number);
                 let members: Vec<(&str, &Path)> =
                     watches.iter().map(|running| (number(&running.book.name), &*running.directory)).collect();
-                array::make(&folder, &members)?;
+                array::make(&folder, &members, &request::array_script(&folder))?;
                 let about = match members.len() - 1 {
                     0 => about,
                     more => format!("{about} and {more} more"),

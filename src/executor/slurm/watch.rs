@@ -22,7 +22,7 @@ pub struct JobWatch {
     pub book: JobBook,
     pub handover: String,
     pub nonce: String,
-    /// What is asked for, as arguments of `sbatch`.
+    /// The arguments of `sbatch` for what it asks for.
     pub wanted: Vec<OsString>,
     pub course: Course,
     pub mirror: Mirror,
