@@ -82,6 +82,8 @@ pub enum Loss {
     Cancelled(String),
     /// The cluster refuses what is asked of it.
     Impossible(String),
+    /// Files that a job needs cannot be written here.
+    Unprepared(String),
 }
 
 /// The end of a process. Whether its work succeeded is up to `outcome.json`, not to this.
@@ -127,6 +129,7 @@ impl fmt::Display for Loss {
             Loss::Memory(said) => write!(text, "the job ran out of memory ({said}): `resources: {{memory: …}}` gives it more"),
             Loss::Cancelled(said) => write!(text, "the job was cancelled ({said})"),
             Loss::Impossible(said) => write!(text, "the cluster refuses the job: {said}"),
+            Loss::Unprepared(error) => write!(text, "prepare the job: {error}"),
         }
     }
 }

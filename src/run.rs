@@ -16,6 +16,7 @@ pub mod labelled;
 mod losses;
 mod lost;
 pub mod machine;
+pub mod places;
 mod prefetch;
 mod remote;
 mod scrub;

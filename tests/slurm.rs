@@ -123,9 +123,13 @@ impl Cluster {
     /// Waits until a job works: its worker has printed something.
     fn wait_for_work(&self, starts: usize) -> Vec<PathBuf> {
         wait_for("the job to work", || {
-            let logs: Vec<PathBuf> = program::files(&self.place.at(".pipeline/work"))
+            let work = self.place.at(".pipeline/work");
+            let all = if work.exists() { program::files(&work) } else { Vec::new() };
+            let logs: Vec<PathBuf> = all
                 .into_iter()
                 .filter(|path| path.to_string_lossy().contains("/starts/") && path.ends_with("log.txt"))
+                // Those of an array have links beside them.
+                .filter(|path| !path.to_string_lossy().contains("/arrays/"))
                 .filter(|path| fs::read_to_string(path).is_ok_and(|log| log.contains("begun")))
                 .collect();
             (logs.len() >= starts).then_some(logs)
@@ -140,6 +144,31 @@ impl Cluster {
         let records = program::files(&self.place.at(".pipeline/store/v1/actions"));
         assert_eq!(records.iter().filter(|path| path.extension().is_some_and(|ext| ext == "json")).count(), 1);
     }
+}
+
+/// A cluster, and a pipeline with a family of three.
+fn with_family() -> Cluster {
+    let cluster = cluster();
+    cluster.write("echo begun; while ! test -e PLACE/go; do sleep 0.02; done; echo ${k} > out", ", for: {k: 1..3}");
+    let text = cluster.place.read("p.yaml").replace("  work:", "  \"work_${k}\":");
+    cluster.place.write("p.yaml", &text);
+    cluster
+}
+
+/// The endings of the members of a family, in order.
+fn endings(events: &Events) -> [String; 3] {
+    ["work_1", "work_2", "work_3"].map(|stage| events.ending(stage).to_owned())
+}
+
+/// Whether each member of a family has a record, once, and nothing is left of its array.
+fn has_family(cluster: &Cluster, why: &str) {
+    let again = cluster.run().expect_exit(0).events();
+    assert_eq!(endings(&again), ["done", "done", "done"], "{why}");
+    assert!(again.executed().is_empty(), "{why}");
+    let records = program::files(&cluster.place.at(".pipeline/store/v1/actions"));
+    assert_eq!(records.iter().filter(|path| path.extension().is_some_and(|ext| ext == "json")).count(), 3, "{why}");
+    let arrays = cluster.place.at(".pipeline/work/arrays");
+    assert_eq!(fs::read_dir(arrays).map_or(0, Iterator::count), 0, "{why}");
 }
 
 fn is_placed(event: &Value) -> bool {
@@ -440,4 +469,206 @@ fn a_run_has_stages_here_and_stages_on_a_cluster() {
     assert_eq!((events.ending("work"), events.ending("here")), ("done", "done"));
     let placed: Vec<&str> = events.of("placed").map(|event| word(&event["stage"])).collect();
     assert!(!placed.is_empty() && placed.iter().all(|stage| *stage == "work"));
+}
+
+#[test]
+fn a_family_is_submitted_by_one_call_and_what_asks_for_more_by_another() {
+    let cluster = with_family();
+    let more =
+        "  more: {kind: exec, with: {command: [/bin/sh, -euc, \"echo > out\"], outputs: [out]}, resources: {cpu: 2}}\n";
+    let text = cluster.place.read("p.yaml") + more;
+    cluster.place.write("p.yaml", &text);
+    let live = cluster.start();
+    // Members work side by side, each in a directory of its own.
+    let logs = cluster.wait_for_work(3);
+    cluster.go();
+    let (exit, events) = live.end();
+    assert_eq!((exit, endings(&events), events.ending("more")), (Some(0), ["done"; 3].map(str::to_owned), "done"));
+    assert_eq!((logs.len(), cluster.submissions(), cluster.jobs()), (3, 2, 4));
+    let asked = fs::read_to_string(cluster.at("calls")).unwrap();
+    assert!(asked.contains("--array=0,1,2") && asked.contains("--comment=pipeline: p/work_1 and 2 more"), "{asked}");
+    let mut names: Vec<&str> = events.of("placed").map(|event| word(&event["job"])).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), 4, "each has a name of its own: {names:?}");
+    assert!(ran(cluster.command(&["log", "work_2", "p.yaml"])).stdout.contains("begun"));
+}
+
+#[test]
+fn a_run_that_is_killed_at_any_event_loses_no_member_and_submits_none_twice() {
+    for at in 1.. {
+        let cluster = with_family();
+        let live = cluster.start();
+        let mut is_over = false;
+        for _ in 0..at {
+            let event = live.until(|_| true);
+            if is_on_node(&event) {
+                cluster.go();
+            }
+            is_over = event["event"] == "run_finished";
+            if is_over {
+                break;
+            }
+        }
+        live.signal(Signal::KILL);
+        drop(live);
+        cluster.go();
+        let why = format!("killed at event {at}");
+        let events = cluster.run().expect_exit(0).events();
+        assert_eq!(endings(&events), ["done", "done", "done"], "{why}");
+        // One that was killed while it named them names the others anew.
+        assert_eq!(cluster.jobs(), 3, "{why}");
+        has_family(&cluster, &why);
+        if is_over {
+            assert!(at > 12, "it was killed at each of its events");
+            return;
+        }
+    }
+}
+
+#[test]
+fn an_array_that_was_taken_after_a_doubt_is_not_submitted_again_and_one_that_was_lost_is() {
+    for (fault, submissions) in [("submission-unclear", 1), ("submission-lost", 2)] {
+        let cluster = with_family();
+        cluster.go();
+        cluster.fault(fault);
+        let events = cluster.run().expect_exit(0).events();
+        assert_eq!((cluster.submissions(), cluster.jobs()), (submissions, 3), "{fault}");
+        assert!(notes(&events)[0].contains("was it submitted?"), "{:?}", notes(&events));
+        has_family(&cluster, fault);
+    }
+}
+
+#[test]
+fn members_that_the_controller_forgets_are_submitted_again_under_their_names() {
+    let cluster = with_family();
+    cluster.go();
+    fs::write(cluster.at("hold"), "").unwrap();
+    let live = cluster.start();
+    live.until(|event| is_placed(event) && event["id"] == "1_2");
+    cluster.does(&["forget-job", "1_0,1_1,1_2"]);
+    live.until(|event| is_placed(event) && event["id"] == "2_1");
+    fs::remove_file(cluster.at("hold")).unwrap();
+    let (exit, events) = live.end();
+    assert_eq!((exit, cluster.jobs()), (Some(0), 3));
+    assert_eq!(endings(&events), ["done", "done", "done"]);
+    let asked = fs::read_to_string(cluster.at("calls")).unwrap();
+    let names: Vec<&str> = asked.split_whitespace().filter(|word| word.starts_with("--job-name")).collect();
+    assert!(names.iter().all(|name| *name == names[0]), "{names:?}");
+    has_family(&cluster, "forgotten");
+}
+
+#[test]
+fn a_member_that_somebody_cancels_while_it_waits_fails_alone() {
+    let cluster = with_family();
+    cluster.go();
+    fs::write(cluster.at("hold"), "").unwrap();
+    let live = cluster.start();
+    live.until(|event| is_placed(event) && event["id"] == "1_2" && event["waits"].is_null());
+    cluster.does(&["scancel", "1_1"]);
+    let failed = live.until(|event| event["event"] == "failed");
+    fs::remove_file(cluster.at("hold")).unwrap();
+    let (exit, _) = live.end();
+    assert_eq!((exit, cluster.submissions()), (Some(1), 1));
+    let cause = word(&failed["cause"]);
+    assert!(cause.starts_with("the job was cancelled (CANCELLED, it left the queue"), "{cause}");
+    // What had begun goes on to its end.
+    let events = cluster.run().expect_exit(0).events();
+    assert_eq!(endings(&events), ["done", "done", "done"]);
+    has_family(&cluster, "cancelled");
+}
+
+#[test]
+fn a_member_whose_node_fails_is_begun_again_alone() {
+    let cluster = with_family();
+    let live = cluster.start();
+    cluster.wait_for_work(3);
+    cluster.does(&["end-job", "1_1", "NODE_FAIL"]);
+    live.until(|event| is_placed(event) && event["id"] == "2");
+    cluster.go();
+    let (exit, _) = live.end();
+    assert_eq!((exit, cluster.submissions(), cluster.jobs()), (Some(0), 2, 4));
+    has_family(&cluster, "its node failed");
+}
+
+#[test]
+fn a_queue_with_room_for_some_takes_these_first() {
+    let cluster = with_family();
+    cluster.go();
+    cluster.fault("submission-full");
+    cluster.run().expect_exit(0);
+    let asked = fs::read_to_string(cluster.at("calls")).unwrap();
+    let arrays: Vec<&str> = asked.split_whitespace().filter(|word| word.starts_with("--array")).collect();
+    assert_eq!(arrays, ["--array=0,1,2", "--array=0", "--array=1,2"]);
+    has_family(&cluster, "the queue was full");
+}
+
+#[test]
+fn a_cluster_without_arrays_gets_jobs_of_their_own() {
+    let cluster = with_family();
+    cluster.go();
+    cluster.fault("array-too-large");
+    cluster.run().expect_exit(0);
+    assert_eq!((cluster.submissions(), cluster.jobs()), (4, 3));
+    has_family(&cluster, "no arrays");
+}
+
+#[test]
+fn cancel_ends_every_member_of_an_array() {
+    let cluster = with_family();
+    let live = cluster.start();
+    cluster.wait_for_work(3);
+    live.until(|event| is_placed(event) && event["id"] == "1_2");
+    live.signal(Signal::INT);
+    live.end();
+    let said = ran(cluster.command(&["run", "p.yaml", "--cancel"])).expect_exit(0);
+    assert_eq!(said.stderr.matches("is cancelled").count(), 3, "{}", said.stderr);
+    assert_eq!(["1_0", "1_1", "1_2"].map(|task| cluster.state(task)), ["CANCELLED"; 3].map(str::to_owned));
+}
+
+#[test]
+fn a_stage_that_moves_to_another_executor_sees_the_job_that_it_left() {
+    let cluster = cluster();
+    let shared = cluster.place.at("shared");
+    fs::create_dir(&shared).unwrap();
+    let text = cluster.place.read("p.yaml");
+    let there = text.replace("type: slurm", &format!("type: slurm, work_dir: {}", shared.display()));
+    cluster.place.write("p.yaml", &there);
+    let live = cluster.start();
+    live.until(is_on_node);
+    live.signal(Signal::KILL);
+    drop(live);
+    // Neither another cluster nor this machine does it a second time, and nobody else knows the directory any more.
+    let other = text.replace("executor: lab", "executor: lab_2").replace("executors: {lab:", "executors: {lab_2:");
+    for moved in [other, text.replace("executor: lab", "executor: local")] {
+        cluster.place.write("p.yaml", &moved);
+        let cause = failure(&cluster.run().expect_exit(1).events());
+        assert!(
+            cause.contains("on `lab` may still do the same work: with `executor: lab` its result is taken"),
+            "{cause}"
+        );
+    }
+    assert_eq!((cluster.submissions(), cluster.state("1")), (1, "RUNNING".to_owned()));
+    // The same executor finds it, whatever directory it has now.
+    cluster.place.write("p.yaml", &text);
+    let live = cluster.start();
+    live.until(is_on_node);
+    live.signal(Signal::INT);
+    live.end();
+    assert_eq!(cluster.submissions(), 1);
+    cluster.place.write("p.yaml", &text.replace("executor: lab", "executor: local"));
+    let said = ran(cluster.command(&["run", "p.yaml", "--cancel"])).expect_exit(0);
+    assert!(said.stderr.contains("is cancelled"), "{}", said.stderr);
+    cluster.go();
+    cluster.run().expect_exit(0);
+    assert_eq!(cluster.submissions(), 1);
+    // What is left of the work is collected from wherever it lay.
+    let left = || program::files(&shared).into_iter().filter(|path| path.ends_with("job.json")).count();
+    assert_eq!(left(), 1);
+    cluster
+        .place
+        .write("p.yaml", &text.replace("done > out", "another > out").replace("executor: lab", "executor: local"));
+    cluster.run().expect_exit(0);
+    cluster.place.run(&["gc", "p.yaml", "--keep-runs", "1"]).expect_exit(0);
+    assert_eq!(left(), 0);
 }

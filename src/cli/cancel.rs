@@ -4,17 +4,16 @@ use super::check::understand;
 use super::options::FileArguments;
 use super::terminal;
 use crate::executor::slurm::cancel::{self, LeftJob};
-use crate::run::attempt;
+use crate::run::{attempt, places};
 use anyhow::{Context, Result};
 use std::fs;
 
 pub fn cancel(asked: &FileArguments) -> Result<u8> {
     let plan = understand(&asked.file, &asked.changes.all(), None)?;
     let store = asked.store.beside(&asked.file);
-    let of_clusters = plan.settings.executors.values().filter_map(|settings| settings.work_dir.as_deref());
     let mut left = Vec::new();
-    for work_dir in [None].into_iter().chain(of_clusters.map(Some)) {
-        let work = attempt::directory(&attempt::root(&store, work_dir)?);
+    for root in places::all(&store)? {
+        let work = attempt::directory(&root);
         let of_keys = files::found(fs::read_dir(&work)).with_context(|| format!("read {}", work.display()))?;
         for of_key in of_keys.into_iter().flatten() {
             let of_key = of_key.with_context(|| format!("read {}", work.display()))?.path();

@@ -3,13 +3,12 @@
 
 use super::options::StoreArgument;
 use super::refusal::refused;
-use super::{configuration, find, store, terminal};
+use super::{find, store, terminal};
 use crate::progress;
 use crate::report::format;
 use crate::report::sheet::{Sheet, plain};
 use crate::retention::{self, Reason, Retention, RunChoice};
-use crate::run::{attempt, space};
-use crate::settings::Settings;
+use crate::run::{places, space};
 use crate::spec::limits;
 use anyhow::{Context, Result};
 use cache::{Policy, Store, Tally};
@@ -40,14 +39,13 @@ pub fn gc(asked: &GcRequest, file: Option<&Path>, store: &StoreArgument) -> Resu
     // First the lock, then the journals: when a run releases the store, its journal names all it uses.
     let alone = store.hold_alone(PATIENCE)?;
     let since = keep_newer_than.map(|age| jiff::Timestamp::now().checked_sub(age).unwrap_or(jiff::Timestamp::MIN));
-    let RunChoice { roots, reasons, others } = retention::choose(&root, &Retention { runs: asked.keep_runs, since })?;
+    let RunChoice { roots: kept_for, reasons, others } =
+        retention::choose(&root, &Retention { runs: asked.keep_runs, since })?;
     let policy = Policy { keep_newer_than, max_size };
-    let collected = store.collect(&alone, &roots, &policy, asked.dry_run)?;
-    let mut work = space::sweep(&root, &store, &roots.keys, keep_newer_than, asked.dry_run)?;
-    let executors = configuration::settings(Settings::default())?.executors;
-    for work_dir in executors.values().filter_map(|settings| settings.work_dir.as_deref()) {
-        let root = attempt::root(&root, Some(work_dir))?;
-        let swept = space::sweep(&root, &store, &roots.keys, keep_newer_than, asked.dry_run)?;
+    let collected = store.collect(&alone, &kept_for, &policy, asked.dry_run)?;
+    let mut work = Tally::default();
+    for root in places::all(&root)? {
+        let swept = space::sweep(&root, &store, &kept_for.keys, keep_newer_than, asked.dry_run)?;
         (work.count, work.bytes) = (work.count + swept.count, work.bytes + swept.bytes);
     }
     let runs = if asked.runs { forget(&others, asked.dry_run)? } else { Tally::default() };

@@ -13,7 +13,7 @@ use crate::event::{Event, Outcome};
 use crate::executor::slurm::ready;
 use crate::failure::Failure;
 use crate::plan::selection::{self, Selection};
-use crate::plan::{Plan, Resources};
+use crate::plan::{Plan, Resources, Stage};
 use crate::report;
 use crate::report::fold;
 use crate::report::sheet::Sheet;
@@ -103,6 +103,8 @@ fn carry_out(
     }
     if let Some(execution) = execution.as_deref_mut() {
         execution.clusters = clusters(&plan)?;
+        let is_elsewhere = |stage: &Stage| stage.executor.is_some();
+        stop::note_places(!plan.stages.iter().all(is_elsewhere), plan.stages.iter().any(is_elsewhere));
     }
     let approvals = approvals::read(&approvals::path(&asked.file)).map_err(|error| refused(format!("{error:#}")))?;
     let mut progress = if execution.is_some() {

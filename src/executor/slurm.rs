@@ -8,6 +8,7 @@
 //!    first good outcome counts.
 //! 4. A job outlives this process. The next run finds its directory, and attaches.
 
+pub mod array;
 pub mod book;
 pub mod cancel;
 mod class;
@@ -18,6 +19,7 @@ mod mirror;
 pub mod probe;
 pub mod ready;
 mod request;
+mod submission;
 mod watch;
 
 pub use request::NODE;
@@ -26,7 +28,7 @@ use super::{Executor, ExecutorKind, Job, JobId, Placement, Update, next_id};
 use crate::plan::SlurmSettings;
 use anyhow::{Context, Result};
 use book::JobBook;
-use clients::{Clients, SlurmAnswer, SlurmQuestion, Submission};
+use clients::{Clients, SlurmAnswer, SlurmQuestion};
 use course::{Course, How, JobEnding, JobNews, JobStep, Patience, Phase};
 use listing::ListedJob;
 use mirror::Mirror;
@@ -45,6 +47,8 @@ const LAST_BREATH: Duration = Duration::from_secs(10);
 const HEART: Duration = Duration::from_secs(240);
 /// The longest interval at which the files of jobs are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// The most tasks of an array: a cluster takes numbers below 1001, unless it says otherwise.
+const LARGEST: usize = 100;
 /// The time after which people are told that the scheduler does not answer.
 const SILENCE: Duration = Duration::from_secs(300);
 
@@ -61,6 +65,10 @@ struct Slurm {
     is_asking: bool,
     next_submission: Instant,
     next_look: Instant,
+    /// The most tasks of an array that the cluster takes, as far as is known.
+    largest_array: usize,
+    /// The most that are submitted at once; fewer where the queue is full.
+    at_once: usize,
     /// The last time the scheduler answered, and whether people were told that it does not.
     answered: Instant,
     is_silence_told: bool,
@@ -85,6 +93,8 @@ fn open(name: &str, settings: &SlurmSettings) -> Result<Box<dyn Executor>> {
         is_asking: false,
         next_submission: now,
         next_look: now,
+        largest_array: LARGEST,
+        at_once: LARGEST,
         answered: now,
         is_silence_told: false,
         updates: Vec::new(),
@@ -93,20 +103,15 @@ fn open(name: &str, settings: &SlurmSettings) -> Result<Box<dyn Executor>> {
 
 impl Executor for Slurm {
     fn submit(&mut self, job: Job) -> Result<JobId> {
-        let name = book::name(&job.directory, book::random()?);
-        let timeout = job.timeout.map(|timeout| timeout.as_secs_f64());
+        book::write(&job.directory.join(book::SCRIPT), &request::script(&job, &self.settings))?;
         let book = JobBook {
             executor: self.name.clone(),
-            name,
+            name: String::new(),
             pipeline: job.pipeline.clone(),
             title: job.title.clone(),
-            timeout,
+            timeout: job.timeout.map(|timeout| timeout.as_secs_f64()),
         };
-        book::write(&job.directory.join(book::HANDOVER), job.handover.as_bytes())?;
-        book::write(&job.directory.join(book::SCRIPT), &request::script(&job, &self.settings))?;
-        let text = serde_json::to_vec(&book).context("write the book of a job")?;
-        book::write(&job.directory.join(book::JOB), &text)?;
-        self.take(&job, book, Phase::Named)
+        self.take(&job, book, Phase::Unnamed)
     }
 
     fn attach(&mut self, job: Job) -> Result<JobId> {
@@ -132,8 +137,10 @@ impl Executor for Slurm {
         answers.into_iter().for_each(|answer| self.hear(answer));
         self.look()?;
         self.submit_some();
+        self.name_new();
         self.ask();
-        for running in self.jobs.iter_mut().filter(|(_, running)| !running.is_told) {
+        let is_named = |running: &JobWatch| running.course.phase != Phase::Unnamed;
+        for running in self.jobs.iter_mut().filter(|(_, running)| !running.is_told && is_named(running)) {
             let (job, running) = running;
             running.is_told = true;
             self.updates.push(Update::Placed(*job, running.placement.clone()));
@@ -143,7 +150,7 @@ impl Executor for Slurm {
 
     fn stop_all(&mut self) {
         for (job, running) in std::mem::take(&mut self.jobs) {
-            if running.course.phase == Phase::Named {
+            if matches!(running.course.phase, Phase::Unnamed | Phase::Named) {
                 // Nobody has heard of it.
                 if let Err(error) = book::close(&running.directory) {
                     tracing::warn!("{error:#}");
@@ -168,8 +175,9 @@ impl Slurm {
         let known = files::text(&job.directory.join(book::ID), book::MOST).unwrap_or_default();
         let placement = Placement { job: book.name.clone(), id: known.trim().to_owned(), ..Placement::default() };
         let running = JobWatch {
-            arguments: request::arguments(job, &book.name, &self.settings),
+            wanted: request::wanted(job, &self.settings),
             directory: job.directory.clone(),
+            handover: job.handover.clone(),
             nonce: handover.nonce,
             course: Course::new(phase),
             mirror: Mirror::new(&job.directory)?,
@@ -189,9 +197,9 @@ impl Slurm {
 
     fn hear(&mut self, answer: SlurmAnswer) {
         match answer {
-            SlurmAnswer::Submitted { name, answer } => {
-                let Some(job) = self.named(&name) else { return };
-                self.submitted(job, answer);
+            SlurmAnswer::Submitted { names, answer } => {
+                let jobs: Vec<JobId> = names.iter().filter_map(|name| self.named(name)).collect();
+                self.submitted(&jobs, answer);
             }
             SlurmAnswer::Queue(Ok(listed)) => {
                 self.is_asking = false;
@@ -201,7 +209,14 @@ impl Slurm {
                 let mut has_changed = false;
                 for (job, name) in jobs {
                     let before = self.jobs.get(&job).map(|running| running.course.phase.clone());
-                    self.news(job, JobNews::Queue(listing::of_name(&listed, &name).cloned()));
+                    let left = || match &self.jobs.get(&job)?.course.phase {
+                        Phase::Taken | Phase::Missing { .. } => {
+                            listing::left_its_array(&listed, &name, &self.jobs.get(&job)?.placement.id)
+                        }
+                        _ => None,
+                    };
+                    let row = listing::of_name(&listed, &name).cloned().or_else(left);
+                    self.news(job, JobNews::Queue(row));
                     has_changed |= before != self.jobs.get(&job).map(|running| running.course.phase.clone());
                 }
                 let [shortest, longest] = self.settings.poll;
@@ -227,35 +242,6 @@ impl Slurm {
         }
     }
 
-    fn submitted(&mut self, job: JobId, answer: Submission) {
-        let Some(running) = self.jobs.get_mut(&job) else { return };
-        match answer {
-            Submission::Accepted(id) => {
-                // Without it the job is found by its name.
-                if let Err(error) = book::write(&running.directory.join(book::ID), id.as_bytes()) {
-                    tracing::warn!("{error:#}");
-                }
-                running.placement.id = id;
-                self.updates.push(Update::Placed(job, running.placement.clone()));
-                let [shortest, _] = self.settings.poll;
-                self.interval = shortest;
-                self.next_question = self.next_question.min(Instant::now() + shortest);
-                self.news(job, JobNews::Accepted);
-            }
-            Submission::Refused(why) => self.news(job, JobNews::Refused(why)),
-            Submission::Full(why) => {
-                self.updates.push(Update::Noted(job, format!("waits for a place in the queue: {}", first_line(&why))));
-                self.next_submission = Instant::now() + self.settings.poll[1];
-                self.news(job, JobNews::Full);
-            }
-            Submission::Unclear(why) => {
-                let note = format!("was it submitted? `{}` is searched for: {}", running.book.name, first_line(&why));
-                self.updates.push(Update::Noted(job, note));
-                self.news(job, JobNews::Unclear);
-            }
-        }
-    }
-
     /// The scheduler does not answer: nothing is known of any job, and nothing follows.
     fn is_silent(&mut self, error: &anyhow::Error) {
         self.is_asking = false;
@@ -276,8 +262,6 @@ impl Slurm {
                 JobStep::Submit => {
                     let note = format!("submitted again: Slurm knows no job `{}`", running.book.name);
                     self.updates.push(Update::Noted(job, note));
-                    let (name, arguments) = (running.book.name.clone(), running.arguments.clone());
-                    self.clients.ask(SlurmQuestion::Submit { name, arguments });
                 }
                 // Asked for all at once.
                 JobStep::AskBooks => {}
@@ -340,7 +324,7 @@ impl Slurm {
         let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
         for job in jobs {
             let Some(running) = self.jobs.get_mut(&job) else { continue };
-            if running.course.phase == Phase::Named {
+            if matches!(running.course.phase, Phase::Unnamed | Phase::Named) {
                 continue;
             }
             let sight = running.sight();
@@ -358,24 +342,11 @@ impl Slurm {
         Ok(())
     }
 
-    fn submit_some(&mut self) {
-        let now = Instant::now();
-        if now < self.next_submission {
-            return;
-        }
-        let named = self.jobs.values_mut().find(|running| running.is_told && running.course.phase == Phase::Named);
-        if let Some(running) = named {
-            running.course.phase = Phase::Asked;
-            let (name, arguments) = (running.book.name.clone(), running.arguments.clone());
-            self.clients.ask(SlurmQuestion::Submit { name, arguments });
-            self.next_submission = now + Duration::from_secs(1).div_f64(self.settings.submit_rate as f64);
-        }
-    }
-
     /// Asks for the queue, and then for what is not in it.
     fn ask(&mut self) {
         let is_due = Instant::now() >= self.next_question && !self.is_asking;
-        let is_asked_for = |running: &JobWatch| !matches!(running.course.phase, Phase::Named | Phase::Asked);
+        let is_asked_for =
+            |running: &JobWatch| !matches!(running.course.phase, Phase::Unnamed | Phase::Named | Phase::Asked);
         if !is_due || !self.jobs.values().any(is_asked_for) {
             return;
         }

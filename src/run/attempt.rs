@@ -2,10 +2,11 @@
 
 use super::inputs::{self, InputStamp};
 use crate::action::{Action, Candidate, Record};
+use crate::executor::slurm::book::JobBook;
 use crate::executor::{self, slurm};
 use crate::schedule::{KeyedAction, Request};
 use anyhow::{Context, Result, bail, ensure};
-use cache::{Content, Digest, Store};
+use cache::{Content, Store};
 use files::Beneath;
 use serde_json::Value;
 use stages::io::{Handover, Host, StageResult};
@@ -61,16 +62,6 @@ impl Attempt {
         self.worked_in = start;
         Ok(())
     }
-}
-
-/// The root of the work that is done for a store by a cluster: `.pipeline`, or a directory of its own in the one that the
-/// nodes see, which other stores may use as well.
-pub fn root(store: &Path, work_dir: Option<&Path>) -> Result<PathBuf> {
-    let Some(work_dir) = work_dir else { return Ok(store.to_owned()) };
-    let store = std::path::absolute(store).with_context(|| format!("find {}", store.display()))?;
-    let root = work_dir.join(Digest::of(store.as_os_str().as_encoded_bytes()).short());
-    files::make_directory(&root, false).with_context(|| format!("create {}", root.display()))?;
-    Ok(root)
 }
 
 /// The directory of all attempts at all actions, in `.pipeline`.
@@ -130,7 +121,7 @@ pub fn prepare(
 
 /// Makes a directory of ours unless it is there. A link in its place, as a store that came with somebody else's files may
 /// have, would carry what is written and removed out of the store.
-fn own_directory(directory: &Path, is_shared: bool) -> Result<()> {
+pub fn own_directory(directory: &Path, is_shared: bool) -> Result<()> {
     let make = || format!("create {}", directory.display());
     files::make_directory(directory, is_shared).with_context(make)?;
     let is_ours = fs::symlink_metadata(directory).with_context(make)?.is_dir();
@@ -234,18 +225,27 @@ pub fn has_checkpoint(attempt: &Attempt) -> bool {
     checkpoint(attempt).is_ok_and(|found| found.is_some())
 }
 
-/// The attempt at an action that a cluster may still work at, and what its worker alone was told.
-pub fn left(of_key: &Path, executor: &str) -> Result<Option<(Attempt, String)>> {
-    for mut attempt in attempts(of_key)?.into_iter().rev() {
-        let book = slurm::book::read(&attempt.directory).filter(|_| slurm::book::lives(&attempt.directory));
-        if book.is_some_and(|book| book.executor == executor) {
+/// An attempt at an action that a cluster may still work at.
+pub struct LeftAttempt {
+    pub attempt: Attempt,
+    pub book: JobBook,
+    /// The word that its worker alone was told.
+    pub word: String,
+}
+
+/// Finds the attempt at an action that a cluster may still work at, in any of these roots.
+pub fn left(roots: &[PathBuf], key: &str) -> Result<Option<LeftAttempt>> {
+    for root in roots {
+        for mut attempt in attempts(&directory_of(root, key))?.into_iter().rev() {
+            let book = slurm::book::read(&attempt.directory).filter(|_| slurm::book::lives(&attempt.directory));
+            let Some(book) = book else { continue };
             let path = attempt.directory.join(slurm::book::HANDOVER);
             let Some(word) = files::found(files::text(&path, MOST)).context("read the handover of a job")? else {
                 continue;
             };
             let handover = Handover::read(&word).with_context(|| format!("read {}", path.display()))?;
             attempt.nonce = handover.nonce;
-            return Ok(Some((attempt, word)));
+            return Ok(Some(LeftAttempt { attempt, book, word }));
         }
     }
     Ok(None)

@@ -1,12 +1,13 @@
 //! Begins actions once resources are free, no other run is doing the action, and its inputs are placed.
 
-use super::attempt::Place;
+use super::attempt::{LeftAttempt, Place};
 use super::session::Session;
 use super::slots::{self, Demand, Share};
-use super::{Run, Task, Work, attempt, gpus, now, space};
+use super::{Run, Task, Work, attempt, gpus, now, places, space};
 use crate::cause::{Cause, SkipReason};
 use crate::event::Event;
 use crate::executor::Job;
+use crate::executor::slurm::book::JobBook;
 use crate::failure::Failure;
 use crate::plan::{Resources, Stage};
 use crate::schedule::{News, Request};
@@ -227,11 +228,12 @@ impl Run<'_> {
             Ok(root) => root,
             Err(error) => return Ok(Start::Failed(error.into())),
         };
-        let of_key = attempt::directory_of(&root, &key.to_string());
-        let left = match share {
-            Some(_) => None,
-            None => attempt::left(&of_key, stage.executor.as_deref().unwrap_or_default())?,
-        };
+        let left = attempt::left(&places::all(&self.options.store)?, &key.to_string())?;
+        if let Some(LeftAttempt { book, .. }) =
+            left.as_ref().filter(|left| Some(&left.book.executor) != stage.executor.as_ref())
+        {
+            return Ok(Start::Failed(is_elsewhere(book).into()));
+        }
         // A stage that computes is told its device; a command finds its GPUs in its environment.
         let gpus =
             share.filter(|_| !stage.kind.computes).map_or_else(BTreeMap::new, |share| gpus::variables(&share.gpus));
@@ -243,7 +245,7 @@ impl Run<'_> {
             secrets: stage.needed_secrets().to_vec(),
             is_forced: self.is_forced(&request),
             audit: stage.audit,
-            replies: stage.kind.keeps_replies().then(|| replies(&self.options.store)).transpose()?,
+            replies: stage.kind.keeps_replies().then(|| made_replies(&self.options.store)).transpose()?,
             parameters: stage.beside_key.clone(),
             called: request.called.clone(),
             skip_bad_rows: self.plan.skip_bad_rows,
@@ -251,7 +253,7 @@ impl Run<'_> {
         let store = self.impatient();
         let place = if share.is_some() { Place::Here } else { Place::OnNode };
         let (is_attached, prepared) = match left {
-            Some((attempt, word)) => (Some(word), Ok(attempt)),
+            Some(LeftAttempt { attempt, word, .. }) => (Some(word), Ok(attempt)),
             None => (None, attempt::prepare(&root, &store, &request.action, host, self.contents, place)),
         };
         let attempt = match prepared {
@@ -341,7 +343,7 @@ impl Run<'_> {
     /// The directory that holds the work of a stage.
     pub fn work_root(&self, stage: &Stage) -> Result<PathBuf> {
         let of_cluster = stage.executor.as_ref().and_then(|name| self.plan.settings.executors.get(name));
-        attempt::root(&self.options.store, of_cluster.and_then(|settings| settings.work_dir.as_deref()))
+        places::root(&self.options.store, of_cluster.and_then(|settings| settings.work_dir.as_deref()))
     }
 }
 
@@ -362,6 +364,14 @@ pub fn replies(root: &Path) -> Result<std::path::PathBuf> {
     absolute(&root.join(REPLIES))
 }
 
+/// The same folder, which is made where this machine sees it: a node makes none.
+fn made_replies(root: &Path) -> Result<PathBuf> {
+    let replies = replies(root)?;
+    files::make_directory(&replies, cache::is_shared(root)?)
+        .with_context(|| format!("create {}", replies.display()))?;
+    Ok(replies)
+}
+
 /// Whether a server does all the work of an action of this kind.
 fn is_all_asked(stage: &Stage, kind: &Kind) -> bool {
     (kind.is_all_asked)(&stage.parameters.value())
@@ -378,6 +388,15 @@ fn shared_by(work: &Work, device: &DeviceChoice) -> Option<String> {
 /// A path that is valid from any directory.
 pub fn absolute(path: &Path) -> Result<std::path::PathBuf> {
     std::path::absolute(path).with_context(|| format!("find {}", path.display()))
+}
+
+/// Another executor has a job that does the same, which nobody but people can give up.
+fn is_elsewhere(book: &JobBook) -> String {
+    let JobBook { name, executor, .. } = book;
+    format!(
+        "job {name} on `{executor}` may still do the same work: with `executor: {executor}` its result is taken, and `pipeline run --cancel` \
+         ends it"
+    )
 }
 
 fn waits_for(owner: &Owner) -> String {

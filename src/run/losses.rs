@@ -33,7 +33,9 @@ impl Losses {
             Loss::Infrastructure(_) => (&mut self.infrastructure, Some(retries.infrastructure)),
             Loss::Output => (&mut self.output, Some(retries.lost_output)),
             Loss::TimeLimit if goes_on => (&mut self.time_limit, Some(retries.time_limit)),
-            Loss::TimeLimit | Loss::Memory(_) | Loss::Cancelled(_) | Loss::Impossible(_) => return Way::GivenUp,
+            Loss::TimeLimit | Loss::Memory(_) | Loss::Cancelled(_) | Loss::Impossible(_) | Loss::Unprepared(_) => {
+                return Way::GivenUp;
+            }
         };
         *number += 1;
         let number = *number;

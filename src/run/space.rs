@@ -1,7 +1,7 @@
 //! The disk space of attempts: when it is freed.
 
 use super::attempt::{Attempt, attempts, directory};
-use crate::executor;
+use crate::executor::{self, slurm};
 use anyhow::{Context, Result};
 use cache::{Digest, Store, Tally};
 use stages::work;
@@ -77,6 +77,9 @@ pub fn sweep(
         if !dry_run {
             remove(store, &path);
         }
+    }
+    if !dry_run {
+        slurm::array::sweep(&work)?;
     }
     Ok(swept)
 }

@@ -52,10 +52,9 @@ fn start(attempt: &Path) -> Result<Exit> {
     let handover = handover.context("read the handover of the job, which is gone when nobody waits for it any more")?;
     let earlier = book::starts(attempt);
     let directory = make(attempt, &earlier)?;
-    settle_device(&directory)?;
+    settle(&directory)?;
     beat(&directory)?;
-    let job = std::env::var("SLURM_JOB_ID").unwrap_or_default();
-    let started = StartBook { host: host(), job, restart: restart(), at: jiff::Timestamp::now().to_string() };
+    let started = StartBook { host: host(), job: id(), restart: restart(), at: jiff::Timestamp::now().to_string() };
     book::write(&directory.join(book::STARTED), &serde_json::to_vec(&started).context("write the start of a job")?)?;
     let program = std::env::current_exe().context("find this program")?;
     let command = [program.into(), "worker".into()].to_vec();
@@ -74,6 +73,15 @@ fn start(attempt: &Path) -> Result<Exit> {
     let end = StartEnd { exit, is_warned: is_warned.load(Ordering::Relaxed) };
     book::write(&directory.join(book::ENDED), &serde_json::to_vec(&end).context("write the end of a job")?)?;
     Ok(exit)
+}
+
+/// The id of the job, as the queue lists it: a task of an array has one of its own beside it.
+fn id() -> String {
+    let told = |name| std::env::var(name).ok();
+    match (told("SLURM_ARRAY_JOB_ID"), told("SLURM_ARRAY_TASK_ID")) {
+        (Some(array), Some(number)) => format!("{array}_{number}"),
+        _ => told("SLURM_JOB_ID").unwrap_or_default(),
+    }
 }
 
 /// The name of this node.
@@ -223,8 +231,9 @@ fn sizes(top: &Path, below: &Path, made: &mut BTreeMap<PathBuf, u64>) -> Result<
     Ok(())
 }
 
-/// Chooses the device that the work has here, which nobody elsewhere can know.
-fn settle_device(directory: &Path) -> Result<()> {
+/// Settles what nobody elsewhere can know: the device that the work has here, and whether the folder of replies is seen. One
+/// that the worker made itself would be this node's alone, and what it paid for would be lost.
+fn settle(directory: &Path) -> Result<()> {
     let path = directory.join(work::HOST);
     let mut host: Host = book::json(&path).with_context(|| format!("read {}", path.display()))?;
     let action: Action = book::json(&directory.join(work::ACTION)).context("read the action")?;
@@ -238,6 +247,7 @@ fn settle_device(directory: &Path) -> Result<()> {
         let more = found.gpus.iter().filter(|gpu| gpu.computes).skip(1).take(host.beside.len());
         host.beside = more.map(|gpu| DeviceChoice::Adapter(gpu.number)).collect();
     }
+    host.replies = host.replies.filter(|replies| files::is_directory(replies).unwrap_or(false));
     let text = serde_json::to_vec(&host).context("write host.json")?;
     fs::write(&path, text).with_context(|| format!("write {}", path.display()))
 }
@@ -266,6 +276,23 @@ mod tests {
             let is_shared = inode(&given, name) == inode(&start, name);
             assert_eq!(is_shared, ["action.json", "in/model/weights", "resume/step"].contains(&name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_folder_of_replies_that_is_not_seen_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let replies = directory.path().join("replies");
+        let settled = || {
+            let host = Host { replies: Some(replies.clone()), ..Host::default() };
+            write(directory.path(), work::HOST, &serde_json::to_string(&host).unwrap());
+            settle(directory.path()).unwrap();
+            book::json::<Host>(&directory.path().join(work::HOST)).unwrap().replies
+        };
+        let action = r#"{"kind":"exec","version":1,"parameters":{},"inputs":{}}"#;
+        write(directory.path(), work::ACTION, action);
+        assert_eq!(settled(), None);
+        fs::create_dir(&replies).unwrap();
+        assert_eq!(settled(), Some(replies.clone()));
     }
 
     #[test]

@@ -210,9 +210,10 @@ impl Io {
     /// The folder of the replies of endpoints.
     ///
     /// # Errors
-    /// The stage was given none.
+    /// The stage was given none: it is not seen where the stage runs.
     pub fn replies(&self) -> Result<&Path> {
-        self.host.replies.as_deref().context("find the folder of replies: the stage was given none")
+        let unseen = "find the folder of replies: it is beside the store, and not seen here; let the stage run there (`executor: local`)";
+        self.host.replies.as_deref().context(unseen)
     }
 
     /// Ends the stage without a result: it has so much of what it needs, and a later run goes on.

@@ -1,14 +1,14 @@
 #!/bin/bash
 # The commands of Slurm for tests, under their own names: a queue in the directory FAKE_SLURM, whose jobs are real processes.
 #
-#   $FAKE_SLURM/jobs/ID/…      a job: name, state, exit, reason, node, restarts, script, output
+#   $FAKE_SLURM/jobs/ID/…      a job, or a task of an array, ID_NUMBER: name, state, exit, reason, node, restarts, script, output
 #   $FAKE_SLURM/calls          each submission that was asked for, with its arguments
 #   $FAKE_SLURM/hold           while it is there, jobs wait
 #   $FAKE_SLURM/accounting     where it is there, sacct knows what the queue has forgotten
 #   $FAKE_SLURM/faults/NAME    what goes wrong: once, or for as long as the file is there (queue-down)
 set -u
 here=$FAKE_SLURM
-mkdir -p "$here/jobs" "$here/faults" "$here/books" "$here/begin"
+mkdir -p "$here/jobs" "$here/ids" "$here/faults" "$here/books" "$here/begin"
 
 get() { cat "$here/jobs/$1/$2" 2>/dev/null; }
 set_to() { printf '%s\n' "$3" >"$here/jobs/$1/$2.new" && mv "$here/jobs/$1/$2.new" "$here/jobs/$1/$2"; }
@@ -22,7 +22,8 @@ job() {
   [ "$(get "$id" state)" = PENDING ] || exit 0
   set_to "$id" node "n$((restart + 1))"
   set_to "$id" state RUNNING
-  SLURM_JOB_ID=$id SLURM_RESTART_COUNT=$restart SLURMD_NODENAME=n$((restart + 1)) setsid bash "$(get "$id" script)" \
+  case $id in *_*) export SLURM_ARRAY_JOB_ID=${id%_*} SLURM_ARRAY_TASK_ID=${id#*_} ;; esac
+  SLURM_JOB_ID=${id/_/000} SLURM_RESTART_COUNT=$restart SLURMD_NODENAME=n$((restart + 1)) setsid bash "$(get "$id" script)" \
     >>"$(get "$id" output)" 2>&1 </dev/null &
   set_to "$id" "pid-$restart" "$!"
   wait $!
@@ -43,18 +44,29 @@ sbatch)
   printf '%s\n' "$*" >>"$here/calls"
   once submission-refused && echo "sbatch: error: Batch job submission failed: Requested node configuration is not available" >&2 && exit 1
   once submission-lost && echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation" >&2 && exit 1
+  once submission-full && echo "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit)" >&2 && exit 1
+  case "$*" in *--array=*) once array-too-large && echo "sbatch: error: Batch job submission failed: Invalid job array specification" >&2 && exit 1 ;; esac
   id=1
-  until mkdir "$here/jobs/$id" 2>/dev/null; do id=$((id + 1)); done
+  until mkdir "$here/ids/$id" 2>/dev/null; do id=$((id + 1)); done
+  tasks=""
   for argument; do
     case $argument in
-    --job-name=*) set_to $id name "${argument#*=}" ;;
-    --output=*) set_to $id output "${argument#*=}" ;;
+    --job-name=*) name=${argument#*=} ;;
+    --output=*) output=${argument#*=} ;;
+    --array=*) tasks=${argument#*=} ;;
     esac
   done
-  set_to $id script "${!#}"
-  set_to $id restarts 0
-  set_to $id state PENDING
-  begin $id 0
+  numbers=${tasks:-alone}
+  for task in ${numbers//,/ }; do
+    job=$id${tasks:+_$task}
+    mkdir "$here/jobs/$job"
+    set_to "$job" name "$name"
+    set_to "$job" output "${output//%a/$task}"
+    set_to "$job" script "${!#}"
+    set_to "$job" restarts 0
+    set_to "$job" state PENDING
+    begin "$job" 0
+  done
   once submission-unclear && echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation" >&2 && exit 1
   echo $id
   ;;
@@ -73,6 +85,7 @@ slurmd)
   ;;
 squeue)
   [ -e "$here/faults/queue-down" ] && echo "slurm_load_jobs error: Unable to contact slurm controller (connect failure)" >&2 && exit 1
+  exec 9>"$here/lock" && flock 9
   for id in $(ids); do
     [ -n "$(get "$id" state)" ] && echo "$id|$(get "$id" name)|$(get "$id" state)|$(get "$id" reason)|$(get "$id" node)"
   done
@@ -81,7 +94,8 @@ squeue)
 scontrol)
   id=$3
   [ -d "$here/jobs/$id" ] || { echo "slurm_load_jobs error: Invalid job id specified" >&2 && exit 1; }
-  echo "JobId=$id JobName=$(get "$id" name) JobState=$(get "$id" state) Reason=$(get "$id" reason) ExitCode=$(get "$id" exit) NodeList=$(get "$id" node)"
+  case $id in *_*) echo "JobId=${id/_/000} ArrayJobId=${id%_*} ArrayTaskId=${id#*_}" ;; *) echo "JobId=$id" ;; esac
+  echo "JobName=$(get "$id" name) JobState=$(get "$id" state) Reason=$(get "$id" reason) ExitCode=$(get "$id" exit) NodeList=$(get "$id" node)"
   ;;
 sacct)
   [ -e "$here/accounting" ] || { echo "Slurm accounting storage is disabled" >&2 && exit 1; }
@@ -89,9 +103,11 @@ sacct)
   ;;
 scancel)
   for id in $(ids); do
-    [ "$(get "$id" name)" = "$2" ] || continue
+    if [ "$1" = --name ]; then [ "$(get "$id" name)" = "$2" ] || continue; else [[ " $* " == *" $id "* ]] || continue; fi
     state=$(get "$id" state)
     [ "$state" = PENDING ] || [ "$state" = RUNNING ] || continue
+    # A task of an array that waits is forgotten at once.
+    case $state$id in PENDING*_*) rm -r "$here/jobs/$id" && continue ;; esac
     set_to "$id" exit 0:15
     set_to "$id" state CANCELLED
     strike "$id" KILL
@@ -120,10 +136,13 @@ end-all)
   ;;
 # SIGTERM to the script alone, as before a time limit
 warn-job) kill -TERM "$(get "$1" pid-"$(get "$1" restarts)")" ;;
-# the controller forgets a job
+# the controller forgets a job, or several at once: `1_0,1_1`
 forget-job)
-  [ -n "${2:-}" ] && echo "$1|$(get "$1" name)|$2|${3:-0:0}|None|n1" >"$here/books/$1"
-  strike "$1" KILL
-  rm -r "$here/jobs/$1"
+  exec 9>"$here/lock" && flock 9
+  for id in ${1//,/ }; do
+    [ -n "${2:-}" ] && echo "$id|$(get "$id" name)|$2|${3:-0:0}|None|n1" >"$here/books/$id"
+    strike "$id" KILL
+    rm -r "$here/jobs/$id"
+  done
   ;;
 esac

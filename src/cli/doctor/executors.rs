@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
+use tempfile::TempDir;
 
 /// The time in which the queue should begin a job of a minute.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,22 +32,35 @@ fn one(name: &str, settings: &SlurmSettings, store: &Path) -> Finding {
 
 /// Submits a probe to work where stages would.
 fn tried(settings: &SlurmSettings, store: &Path) -> Result<Probe> {
-    let root = settings.work_dir.as_deref().unwrap_or(store);
-    let root = std::path::absolute(root).with_context(|| format!("find {}", root.display()))?;
-    let found = root.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
+    let work = beside(settings.work_dir.as_deref().unwrap_or(store))?;
+    let of_store = beside(store)?;
+    probe::probe(settings, work.path(), of_store.path(), PATIENCE)
+}
+
+/// Makes a directory at a path, or as near above it as there is one.
+fn beside(path: &Path) -> Result<TempDir> {
+    let path = std::path::absolute(path).with_context(|| format!("find {}", path.display()))?;
+    let found = path.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
     let made = tempfile::Builder::new().prefix(".pipeline-doctor-").tempdir_in(found);
-    let directory = made.with_context(|| format!("make a directory in {}", found.display()))?;
-    probe::probe(settings, directory.path(), PATIENCE)
+    made.with_context(|| format!("make a directory in {}", found.display()))
 }
 
 fn finding(name: &str, settings: &SlurmSettings, found: &Probe, has_gpus: bool) -> Finding {
     let gpus = if has_gpus { "has GPUs" } else { "has no GPUs that `gres` names" };
     match found {
-        Probe::Seen { node, ahead } if ahead.abs() <= SKEW => ok(
+        Probe::Seen { node, sees_store: false, .. } => note(
+            "executor",
+            format!(
+                "`{name}`: a job ran on {node}, which sees its `work_dir` and this program, and not `.pipeline`: a stage that asks an \
+                 endpoint cannot keep the replies there"
+            ),
+            "let stages that ask endpoints run here (`executor: local`), or put `.pipeline` where nodes see it",
+        ),
+        Probe::Seen { node, ahead, .. } if ahead.abs() <= SKEW => ok(
             "executor",
             format!("`{name}`: a job ran on {node}, which sees this directory and this program; the partition {gpus}"),
         ),
-        Probe::Seen { node, ahead } => note(
+        Probe::Seen { node, ahead, .. } => note(
             "executor",
             format!("`{name}`: a job ran on {node}, whose clock differs from this one by {} s", ahead.abs()),
             "set the clocks: what is said about times will be wrong",
@@ -78,8 +92,9 @@ mod tests {
     fn each_finding_says_what_to_do() {
         let node = || "n1".to_owned();
         let probes = [
-            Probe::Seen { node: node(), ahead: 1 },
-            Probe::Seen { node: node(), ahead: -90 },
+            Probe::Seen { node: node(), ahead: 1, sees_store: true },
+            Probe::Seen { node: node(), ahead: -90, sees_store: true },
+            Probe::Seen { node: node(), ahead: 1, sees_store: false },
             Probe::NoProgram { node: node() },
             Probe::Unseen,
             Probe::Waits("PENDING Resources".to_owned()),
@@ -91,6 +106,7 @@ mod tests {
         expect![[r"
             Ok `lab`: a job ran on n1, which sees this directory and this program; the partition has GPUs → 
             Note `lab`: a job ran on n1, whose clock differs from this one by 90 s → set the clocks: what is said about times will be wrong
+            Note `lab`: a job ran on n1, which sees its `work_dir` and this program, and not `.pipeline`: a stage that asks an endpoint cannot keep the replies there → let stages that ask endpoints run here (`executor: local`), or put `.pipeline` where nodes see it
             Problem `lab`: n1 cannot start this program, which it must find at the same path → put the program on a file system that nodes see
             Problem `lab`: a job ended, and what it wrote is not seen here after 60s → give the executor a `work_dir` on a file system that its nodes see
             Note `lab`: a job of a minute has not begun in 60 s (PENDING Resources) → the cluster may be full; what nodes see was not tried"]]

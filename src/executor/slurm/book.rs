@@ -15,6 +15,7 @@
 //! <attempt>/over            the run has taken the result, or knows that there is none
 //! ```
 
+use super::array;
 use crate::failure::Exit;
 use anyhow::{Context, Result};
 use rustix::fs::{Mode, OFlags};
@@ -113,10 +114,11 @@ pub fn lives(attempt: &Path) -> bool {
 
 /// Writes down that nothing more is expected of a job.
 pub fn close(attempt: &Path) -> Result<()> {
-    if read(attempt).is_some() {
+    if let Some(book) = read(attempt) {
         write(&attempt.join(OVER), b"")?;
         let removed = files::found(fs::remove_file(attempt.join(HANDOVER)));
         removed.context("remove the handover of a job")?;
+        array::forget(attempt, &book.name)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::book::{self, JobBook};
 use super::clients;
 use super::listing::may_live;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,13 +36,20 @@ pub fn cancel(jobs: &[LeftJob]) -> Result<()> {
         // One that Slurm takes late finds nothing that it could do.
         book::close(&job.attempt)?;
     }
-    jobs.iter().try_for_each(|job| clients::cancel(&job.book.name))?;
+    let names: Vec<&str> = jobs.iter().map(|job| &*job.book.name).collect();
+    // One that ends at this moment cannot be cancelled: what counts is the queue.
+    let said = clients::cancel(&names);
     let until = Instant::now() + PATIENCE;
     loop {
         let queue = clients::queue()?;
         let lives = |job: &&LeftJob| queue.iter().any(|row| row.name == job.book.name && may_live(&row.state));
         let Some(left) = jobs.iter().find(lives) else { return Ok(()) };
-        ensure!(Instant::now() < until, "job {} does not end", left.book.name);
+        if Instant::now() >= until {
+            let name = &left.book.name;
+            return said
+                .and_then(|()| bail!("it was told to end, and goes on"))
+                .with_context(|| format!("end job {name}"));
+        }
         thread::sleep(TICK);
     }
 }

@@ -71,7 +71,8 @@ pub fn class(job: &ListedJob, remains: &Remains) -> Class {
         "PREEMPTED" => Class::Lost(Loss::Preempted),
         "FAILED" if signal == OF_MEMORY || job.reason == "OutOfMemory" => Class::Lost(Loss::Memory(said)),
         "FAILED" if signal == OF_FILES && !remains.has_started => Class::Lost(Loss::Impossible(format!(
-            "the node{on} cannot open the directory of the job or its output: it must see the same files as this machine"
+            "the node {} cannot open the directory of the job or its output: it must see the same files as this machine",
+            job.node
         ))),
         "FAILED" => match &remains.end {
             Some(end) => of_end(end),
@@ -166,7 +167,7 @@ mod tests {
             FAILED|1:0|NonZeroExitCode|n1: Failed(Code(1))
             FAILED|137:0|NonZeroExitCode|n1: Failed(Signal(9))
             FAILED|127:0|NonZeroExitCode|n1: Failed(Code(127))
-            FAILED|0:53|NonZeroExitCode|n1: Lost(Impossible("the node on n1 cannot open the directory of the job or its output: it must see the same files as this machine"))
+            FAILED|0:53|NonZeroExitCode|n1: Lost(Impossible("the node n1 cannot open the directory of the job or its output: it must see the same files as this machine"))
             CANCELLED by 0|0:15|None|n1: Lost(Cancelled("CANCELLED on n1"))
             PREEMPTED|143:0|None|n1: Lost(Preempted)
             gone: Lost(Infrastructure("Slurm knows nothing of it any more"))

@@ -1,8 +1,10 @@
 //! Calls of Slurm's commands, each in its time, by threads of their own: a scheduler that hangs keeps nobody waiting. A command
 //! that fails says nothing about a job.
 
+use super::array;
 use super::listing::{self, BOOK_FIELDS, ListedJob, QUEUE_FIELDS};
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -19,9 +21,9 @@ pub const COMMANDS: [&str; 5] = ["sbatch", "squeue", "scancel", "scontrol", "sin
 
 #[derive(Debug)]
 pub enum SlurmQuestion {
-    /// Submit for a job, which is known by its name.
+    /// Submit one job, or several as tasks of an array. They are known by their names.
     Submit {
-        name: String,
+        names: Vec<String>,
         arguments: Vec<OsString>,
     },
     Queue,
@@ -41,7 +43,7 @@ pub enum SlurmQuestion {
 
 #[derive(Debug)]
 pub enum SlurmAnswer {
-    Submitted { name: String, answer: Submission },
+    Submitted { names: Vec<String>, answer: Submission },
     Queue(Result<Vec<ListedJob>>),
     Books { names: Vec<String>, found: Result<Vec<ListedJob>> },
     Exit(Option<ListedJob>),
@@ -55,6 +57,8 @@ pub enum Submission {
     Refused(String),
     /// There are too many jobs now.
     Full(String),
+    /// The cluster takes no array of this size.
+    TooLarge(String),
     /// It may have been heard.
     Unclear(String),
 }
@@ -108,7 +112,7 @@ impl Clients {
 
 fn answer(question: SlurmQuestion) -> SlurmAnswer {
     match question {
-        SlurmQuestion::Submit { name, arguments } => SlurmAnswer::Submitted { name, answer: submit(&arguments) },
+        SlurmQuestion::Submit { names, arguments } => SlurmAnswer::Submitted { names, answer: submit(&arguments) },
         SlurmQuestion::Queue => SlurmAnswer::Queue(queue()),
         SlurmQuestion::Books { names, days } => {
             let found = books(&names, days);
@@ -119,7 +123,7 @@ fn answer(question: SlurmQuestion) -> SlurmAnswer {
             SlurmAnswer::Exit(shown.ok().filter(|said| said.is_good).and_then(|said| listing::shown(&said.output)))
         }
         SlurmQuestion::Cancel { name } => {
-            if let Err(error) = cancel(&name) {
+            if let Err(error) = cancel(&[&name]) {
                 tracing::debug!("{error:#}");
             }
             SlurmAnswer::Cancelled
@@ -135,16 +139,17 @@ pub fn submit(arguments: &[OsString]) -> Submission {
     }
 }
 
-/// All jobs of this user, those that ended a while ago included.
+/// All jobs of this user, those that ended a while ago included, and each task of an array by itself.
 pub fn queue() -> Result<Vec<ListedJob>> {
     let user = rustix::process::getuid().as_raw().to_string();
-    let said = call("squeue", &["-h", "-t", "all", "-u", &user, "-o", QUEUE_FIELDS].map(Into::into))?;
+    let said = call("squeue", &["-r", "-h", "-t", "all", "-u", &user, "-o", QUEUE_FIELDS].map(Into::into))?;
     said.good("squeue").map(|output| listing::queue(&output))
 }
 
 /// The rows of the books; none where there are no books.
 fn books(names: &[String], days: u64) -> Result<Vec<ListedJob>> {
-    let (names, since) = (names.join(","), format!("now-{days}days"));
+    let submitted: BTreeSet<&str> = names.iter().map(|name| array::submitted_name(name)).collect();
+    let (names, since) = (Vec::from_iter(submitted).join(","), format!("now-{days}days"));
     let arguments = ["-nPX", "-D", "-o", BOOK_FIELDS, "-S", &since, "--name", &names];
     let said = match call("sacct", &arguments.map(Into::into)) {
         Err(error) if is_absent(&error) => return Ok(Vec::new()),
@@ -156,9 +161,22 @@ fn books(names: &[String], days: u64) -> Result<Vec<ListedJob>> {
     said.good("sacct").map(|output| listing::books(&output))
 }
 
-pub fn cancel(name: &str) -> Result<()> {
-    let said = call("scancel", &["--name", name].map(Into::into))?;
-    said.good("scancel").map(drop)
+/// Ends jobs by their names. Tasks of an array have one for all of them, and `scancel` by a name and an id ends all that wait:
+/// so they are looked for, and ended by the ids that they have at this moment.
+pub fn cancel(names: &[&str]) -> Result<()> {
+    let (tasks, alone): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| array::parts(name).is_some());
+    let by_name =
+        alone.iter().map(|name| call("scancel", &["--name", name].map(Into::into))?.good("scancel").map(drop));
+    let mut done: Vec<Result<()>> = by_name.collect();
+    if !tasks.is_empty() {
+        let rows = queue()?;
+        let is_asked = |row: &&ListedJob| tasks.contains(&&*row.name) && listing::may_live(&row.state);
+        let ids: Vec<OsString> = rows.iter().filter(is_asked).map(|row| row.id.clone().into()).collect();
+        if !ids.is_empty() {
+            done.push(call("scancel", &ids)?.good("scancel").map(drop));
+        }
+    }
+    done.into_iter().collect()
 }
 
 fn is_absent(error: &anyhow::Error) -> bool {
@@ -254,6 +272,9 @@ const NEVER: [&str; 22] = [
     "Invalid wckey",
 ];
 
+/// Words of `sbatch` for an array with a number that is too large, or any, where there are no arrays.
+const TOO_LARGE: &str = "Invalid job array specification";
+
 /// Words of `sbatch` when there are too many jobs.
 const FULL: [&str; 5] = [
     "AssocMaxSubmitJobLimit",
@@ -267,6 +288,7 @@ fn submission(said: &CommandOutput) -> Submission {
     let errors = said.errors.trim().to_owned();
     match listing::submitted(&said.output) {
         Some(id) if said.is_good => Submission::Accepted(id),
+        _ if errors.contains(TOO_LARGE) => Submission::TooLarge(errors),
         _ if NEVER.iter().any(|known| errors.contains(known)) => Submission::Refused(errors),
         _ if FULL.iter().any(|known| errors.contains(known)) => Submission::Full(errors),
         _ => Submission::Unclear(errors),
@@ -289,6 +311,8 @@ mod tests {
         assert!(matches!(said(false, "", refused), Submission::Refused(_)));
         let full = "sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)";
         assert!(matches!(said(false, "", full), Submission::Full(_)));
+        let large = "sbatch: error: Batch job submission failed: Invalid job array specification";
+        assert_eq!(said(false, "", large), Submission::TooLarge(large.to_owned()));
         for unclear in [
             "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
             "sbatch: error: Unable to contact slurm controller (connect failure)",

@@ -26,6 +26,8 @@ const AGAIN: u32 = 3;
 /// Times are counted from any one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Phase {
+    /// It has no name yet: it may become a task of an array.
+    Unnamed,
     /// The name is written down, and nobody was asked yet.
     Named,
     /// `sbatch` is on its way.
@@ -74,6 +76,7 @@ pub enum JobNews {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum JobStep {
+    /// Tell people that it is submitted again, as what was only named.
     Submit,
     /// Search the books for it.
     AskBooks,
@@ -129,7 +132,7 @@ impl Course {
             }
             JobNews::Queue(Some(job)) => return self.has_ended(job, now),
             JobNews::Queue(None) => match self.phase {
-                Phase::Named | Phase::Asked | Phase::Ended { .. } => {}
+                Phase::Unnamed | Phase::Named | Phase::Asked | Phase::Ended { .. } => {}
                 Phase::Taken => {
                     self.phase = Phase::Missing { since: now };
                     return vec![JobStep::AskBooks];
@@ -172,7 +175,7 @@ impl Course {
             return vec![end(None, How::Lost(Loss::Infrastructure(said)))];
         }
         self.again += 1;
-        self.phase = Phase::Asked;
+        self.phase = Phase::Named;
         vec![JobStep::Submit]
     }
 
@@ -310,7 +313,7 @@ mod tests {
         // The queue alone says nothing, and neither does the time.
         assert_eq!(told.hears(JobNews::Queue(None)), [JobStep::AskBooks]);
         assert_eq!(told.hears(JobNews::Books(None)), [JobStep::Submit]);
-        assert_eq!(told.course.phase, Phase::Asked);
+        assert_eq!(told.course.phase, Phase::Named);
         // The books that come late do not submit it once more.
         assert_eq!(told.hears(JobNews::Books(None)), []);
     }

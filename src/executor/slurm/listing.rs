@@ -1,5 +1,7 @@
 //! The texts of Slurm's commands as rows: those of 22.05 and of 24.11. Their JSON differs between versions; texts of fixed
-//! fields do not.
+//! fields do not. A task of an array has its number in its name here, as in its id.
+
+use super::array;
 
 /// One job as Slurm tells it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,13 +32,13 @@ pub const QUEUE_FIELDS: &str = "%i|%j|%T|%r|%N";
 /// The fields of `sacct` that [`books`] reads.
 pub const BOOK_FIELDS: &str = "jobid,jobname,state,exitcode,reason,nodelist";
 
-/// The rows of `squeue -h -o QUEUE_FIELDS`.
+/// The rows of `squeue -r -h -o QUEUE_FIELDS`.
 pub fn queue(text: &str) -> Vec<ListedJob> {
     let row = |line: &str| {
         let [id, name, state, reason, node] = fields(line)?;
-        Some(ListedJob { exit: None, ..listed(id, name, state, reason, node) })
+        Some(listed(id, name, state, reason, node))
     };
-    text.lines().filter_map(row).collect()
+    text.lines().filter_map(row).flat_map(tasks).collect()
 }
 
 /// The rows of `sacct -nPX -D -o BOOK_FIELDS`.
@@ -45,7 +47,19 @@ pub fn books(text: &str) -> Vec<ListedJob> {
         let [id, name, state, exit, reason, node] = fields(line)?;
         Some(ListedJob { exit: self::exit(exit), ..listed(id, name, state, reason, node) })
     };
-    text.lines().filter_map(row).collect()
+    text.lines().filter_map(row).flat_map(tasks).collect()
+}
+
+/// The tasks that a row is about: `12_3`, or those that wait, `12_[4-6,8]`. A job of its own is one.
+fn tasks(row: ListedJob) -> Vec<ListedJob> {
+    let Some((array, numbers)) = row.id.split_once('_') else { return vec![row] };
+    let numbers = array::numbers(numbers.trim_matches(['[', ']']));
+    let of = |number: u32| ListedJob {
+        id: format!("{array}_{number}"),
+        name: format!("{}_{number}", row.name),
+        ..row.clone()
+    };
+    numbers.into_iter().map(of).collect()
 }
 
 /// The job of `scontrol show job ID`.
@@ -54,8 +68,12 @@ pub fn shown(text: &str) -> Option<ListedJob> {
         let mut words = text.split_whitespace();
         words.find_map(|word| word.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default()
     };
-    let job = listed(field("JobId"), field("JobName"), field("JobState"), field("Reason"), field("NodeList"));
-    (!job.id.is_empty()).then(|| ListedJob { exit: exit(field("ExitCode")), ..job })
+    let id = match (field("ArrayJobId"), field("ArrayTaskId")) {
+        ("", _) | (_, "") => field("JobId").to_owned(),
+        (array, number) => format!("{array}_{number}"),
+    };
+    let job = listed(&id, field("JobName"), field("JobState"), field("Reason"), field("NodeList"));
+    (!job.id.is_empty()).then(|| ListedJob { exit: exit(field("ExitCode")), ..job }).and_then(|job| tasks(job).pop())
 }
 
 /// The id in what `sbatch --parsable` says: `123`, or `123;cluster`.
@@ -70,6 +88,15 @@ pub fn submitted(text: &str) -> Option<String> {
 pub fn of_name<'a>(rows: &'a [ListedJob], name: &str) -> Option<&'a ListedJob> {
     let mut of_name = rows.iter().filter(|row| row.name == name);
     of_name.clone().rfind(|row| may_live(&row.state)).or_else(|| of_name.next_back())
+}
+
+/// A task of this id that is in the queue no more, while its array is: one that is cancelled while it waits leaves no row.
+pub fn left_its_array(rows: &[ListedJob], name: &str, id: &str) -> Option<ListedJob> {
+    let ((array, _), (number, _)) = (array::parts(name)?, id.split_once('_')?);
+    let is_of_array =
+        |row: &ListedJob| row.id.split('_').next() == Some(number) && array::submitted_name(&row.name) == array;
+    let is_there = rows.iter().any(is_of_array) && of_name(rows, name).is_none();
+    is_there.then(|| listed(id, name, "CANCELLED", "it left the queue, and its array did not", ""))
 }
 
 fn fields<const N: usize>(line: &str) -> Option<[&str; N]> {
@@ -117,6 +144,36 @@ mod tests {
             14 pl-0badcafe-3-11112222 CANCELLED [] on [n1]"]]
         .assert_eq(&told(&queue(text)));
         assert!(queue("").is_empty());
+    }
+
+    #[test]
+    fn a_task_has_its_number_in_its_name_however_it_is_listed() {
+        let text = "12_[4-5,8%2]|pl-a|PENDING|Resources|\n12_0|pl-a|RUNNING|None|n1\n13|pl-a|CANCELLED|None|\n";
+        expect![[r"
+            12_4 pl-a_4 PENDING [Resources] on []
+            12_5 pl-a_5 PENDING [Resources] on []
+            12_8 pl-a_8 PENDING [Resources] on []
+            12_0 pl-a_0 RUNNING [] on [n1]
+            13 pl-a CANCELLED [] on []"]]
+        .assert_eq(&told(&queue(text)));
+        let shown = shown(
+            "JobId=15 ArrayJobId=12 ArrayTaskId=3 JobName=pl-a\n JobState=FAILED Reason=JobLaunchFailure ExitCode=0:53\n",
+        );
+        assert_eq!(told(&[shown.unwrap()]), "12_3 pl-a_3 FAILED 0:53 [JobLaunchFailure] on []");
+    }
+
+    #[test]
+    fn a_task_that_is_cancelled_while_it_waits_leaves_no_row_and_its_array_does() {
+        let rows = queue("12_0|pl-a|RUNNING|None|n1\n12_4|pl-a|PENDING|None|\n");
+        assert_eq!(left_its_array(&rows, "pl-a_3", "12_3").unwrap().state, "CANCELLED");
+        assert_eq!(left_its_array(&rows, "pl-a_4", "12_4"), None, "it is there");
+        assert_eq!(left_its_array(&rows, "pl-b_3", "12_3"), None, "the id is that of another job now");
+        assert_eq!(left_its_array(&rows, "pl-a_3", "13_3"), None, "it was submitted by another call");
+        assert_eq!(left_its_array(&rows, "pl-a_3", ""), None, "nobody knows whether it was taken");
+        // All that waited were cancelled: what is left has no number.
+        let rows = queue("12|pl-a|CANCELLED|None|\n");
+        assert_eq!(left_its_array(&rows, "pl-a_3", "12_3").unwrap().state, "CANCELLED");
+        assert_eq!(left_its_array(&rows, "pl-a", "12"), None);
     }
 
     #[test]

@@ -18,9 +18,12 @@ const MOST: u64 = 256 << 20;
 
 pub struct JobWatch {
     pub directory: PathBuf,
+    /// Its name is empty before it has one.
     pub book: JobBook,
+    pub handover: String,
     pub nonce: String,
-    pub arguments: Vec<OsString>,
+    /// The arguments of `sbatch` for what it asks for.
+    pub wanted: Vec<OsString>,
     pub course: Course,
     pub mirror: Mirror,
     pub placement: Placement,
