@@ -158,6 +158,50 @@ fn two_stages_at_a_time_are_on_two_adapters_or_one_after_the_other() {
     assert_eq!(told(&shared), BTreeSet::from(["wgpu:0".to_owned()]));
 }
 
+/// The files below a directory of the store, whose names are hashes of what they hold.
+fn named(place: &Place, of_store: &str) -> BTreeSet<PathBuf> {
+    let top = place.at(".pipeline/store/v1").join(of_store);
+    files(&top).into_iter().map(|path| path.strip_prefix(&top).unwrap().to_owned()).collect()
+}
+
+/// Both have a key in common, which names no device, and the content of the candidate.
+#[test]
+fn one_training_on_two_adapters_gives_what_it_gives_on_one() {
+    let (two, one) = (place(), place());
+    let Some(driver) = software_driver(&two) else { return };
+    let pipeline_of = |place: &Place, gpus: u32| {
+        pipeline(
+            place,
+            &[stage("base", &format!("    resources: {{gpu: {gpus}}}\n"), "steps: 3, batch: 5, shards: 2")],
+        );
+    };
+    let arguments = ["run", "a.yaml", "--json", "--device", "wgpu"];
+    pipeline_of(&two, 2);
+    ran(driver.command_of_two(&two, &arguments)).expect_exit(0);
+    let host = files(&two.at(".pipeline/work")).into_iter().find(|path| path.ends_with("host.json")).unwrap();
+    let host: Value = serde_json::from_str(&fs::read_to_string(host).unwrap()).unwrap();
+    assert_eq!((&host["device"], &host["beside"]), (&json!("wgpu:0"), &json!(["wgpu:1"])));
+    pipeline_of(&one, 1);
+    ran(driver.command(&one, &arguments)).expect_exit(0);
+    for of_store in ["actions", "trees"] {
+        assert_eq!(named(&two, of_store), named(&one, of_store), "{of_store}");
+    }
+}
+
+#[test]
+fn gpus_that_would_stay_idle_are_told_by_check() {
+    let place = place();
+    let more = "    resources: {gpu: 4}\n";
+    pipeline(&place, &[stage("base", more, "steps: 3, shards: 2")]);
+    let told = place.run(&["check", "a.yaml"]);
+    let said = format!("{}{}", told.stdout, told.stderr);
+    assert!(said.contains("asks for gpu: 4, and its batch is cut into 2 shards: 2 stay idle"), "{said}");
+    pipeline(&place, &[stage("base", more, "steps: 3, shards: 4")]);
+    let told = place.run(&["check", "a.yaml"]);
+    let said = format!("{}{}", told.stdout, told.stderr);
+    assert!(!said.contains("stay idle"), "{said}");
+}
+
 #[test]
 fn a_command_is_told_its_gpus_and_nothing_where_it_has_none() {
     let place = place();

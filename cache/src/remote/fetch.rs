@@ -232,7 +232,7 @@ impl Store {
 
     fn length_here(&self, blob: &Digest) -> Option<u64> {
         let metadata = fs::symlink_metadata(self.blob_path(blob)).ok()?;
-        metadata.is_file().then(|| metadata.len())
+        metadata.is_file().then_some(metadata.len())
     }
 
     /// The length of a file that the remote has.

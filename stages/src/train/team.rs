@@ -128,7 +128,7 @@ impl<R: Sync> Team<R> {
             Ok((told.get()?, values_of_all(gradients)?))
         };
         let (mut told, mut sums) = (Vec::with_capacity(number), Vec::new());
-        self.spread(tensors, number, &one, &read, |done| {
+        self.spread(tensors, number, &one, read, |done| {
             let (of_shard, gradients) = match done {
                 Done::Own(done) => done,
                 Done::Beside((of_shard, values)) => {

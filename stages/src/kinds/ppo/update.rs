@@ -106,7 +106,9 @@ impl Update<'_> {
                 let measured = Gradients::of(gradients);
                 // On a device this is the one read of the step: it brings the norm as well.
                 let mut sums = Sums::default();
-                told.into_iter().try_for_each(|shard| anyhow::Ok(sums.add(shard.get()?)))?;
+                for shard in told {
+                    sums.add(shard.get()?);
+                }
                 progress.loss = sums.loss;
                 progress.norm =
                     adam.step(self.rate, sums.loss, measured, || format!("answers to {}", (self.names)(picked)))?;
