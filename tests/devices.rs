@@ -170,10 +170,7 @@ fn one_training_on_two_adapters_gives_what_it_gives_on_one() {
     let (two, one) = (place(), place());
     let Some(driver) = software_driver(&two) else { return };
     let pipeline_of = |place: &Place, gpus: u32| {
-        pipeline(
-            place,
-            &[stage("base", &format!("    resources: {{gpu: {gpus}}}\n"), "steps: 3, batch: 5, shards: 2")],
-        );
+        pipeline(place, &[stage("base", &format!("    resources: {{gpu: {gpus}}}\n"), "steps: 3, shards: 2")]);
     };
     let arguments = ["run", "a.yaml", "--json", "--device", "wgpu"];
     pipeline_of(&two, 2);

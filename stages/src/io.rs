@@ -4,6 +4,7 @@
 mod books;
 mod device_choice;
 mod handover;
+mod host;
 
 pub use books::{CalledReward, Candidate, Host, Interruption, Progress, Shortfall, StageResult};
 pub use device_choice::DeviceChoice;
@@ -100,28 +101,9 @@ impl Io {
         Io { nonce, secrets, ..self }
     }
 
-    pub fn device(&self) -> &DeviceChoice {
-        &self.host.device
-    }
-
-    /// More devices that are its own.
-    pub fn beside(&self) -> &[DeviceChoice] {
-        &self.host.beside
-    }
-
-    /// Variables that tell a command which GPUs are its own.
-    pub fn gpus(&self) -> &BTreeMap<String, String> {
-        &self.host.gpus
-    }
-
     /// The secrets that the command gets.
     pub fn secrets(&self) -> Arc<Secrets> {
         Arc::clone(&self.secrets)
-    }
-
-    /// The rewards that the stage asks, and how.
-    pub fn called(&self) -> &[CalledReward] {
-        &self.host.called
     }
 
     /// The contents on a port, as the action names them, in their order.

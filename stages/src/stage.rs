@@ -1,12 +1,11 @@
-//! The contract of a stage kind. A kind is one file under `kinds/` plus one row in `kinds::KINDS`.
-//!
-//! A kind sees typed parameters, input directories and an [`Io`], and nothing of YAML, the DAG, the cache, gates or the
-//! report.
+//! The contract of a stage kind. A kind is one file under `kinds/` plus one row in `kinds::KINDS`. It sees typed parameters,
+//! input directories and an [`Io`], and nothing of YAML, the DAG, the cache, gates or the report.
 
 mod actions;
 mod foretelling;
 mod lookalikes;
 mod parameters;
+mod sharing;
 mod synonyms;
 
 pub use actions::{AskingActions, DrawActions, Measure, ModelComparison, Part, PartInput, StudyColumn, StudyColumns};
@@ -343,9 +342,6 @@ pub struct Kind {
     pub work: Work,
 }
 
-/// The parameter of kinds whose training several devices can share.
-pub const SHARDS: &str = "shards";
-
 impl Kind {
     /// A kind with the parameters `P`, for a row to complete.
     pub const fn of<P: Parameters>(work: Work) -> Kind {
@@ -394,16 +390,6 @@ impl Kind {
             }
         }
         parameters
-    }
-
-    /// The most devices that can share the work of these canonical parameters: as many as it has shards.
-    pub fn most_devices(&self, parameters: &Value) -> u64 {
-        parameters.get(SHARDS).and_then(Value::as_u64).filter(|_| self.can_be_shared()).unwrap_or(1)
-    }
-
-    /// Whether several devices can share its work.
-    pub fn can_be_shared(&self) -> bool {
-        (self.defaults)().get(SHARDS).is_some()
     }
 
     /// Whether it runs a command that does what nobody here knows: it declares its own metrics and incumbent.

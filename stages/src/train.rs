@@ -6,6 +6,7 @@ mod checkpoint;
 mod ends;
 mod forward;
 mod groups;
+mod late;
 mod model;
 mod parameters;
 mod parts;
@@ -13,7 +14,7 @@ mod pass;
 mod rows;
 mod samples;
 mod team;
-mod trained;
+mod trainee;
 mod truncate;
 
 pub use adam::{Adam, AdamForm, AdamSettings, Gradients};
@@ -23,6 +24,7 @@ pub use forward::{Forward, Pass};
 pub use groups::{Group, PreferenceReading, groups_apart, load_of_groups, parts_of_groups};
 #[cfg(test)]
 pub use groups::{groups_of_a_test, has_gradients};
+pub use late::{Late, ShardGradients};
 pub use model::model;
 pub use parameters::{AnswerEnd, PairBound, Passes, Rate, Schedule, Training, Tuning, smoothing_mistake};
 pub use parts::{add, in_parts, parts};
@@ -32,8 +34,8 @@ pub use pass::{
 };
 pub use rows::{Fit, RowEncoder, Sequence, by_weight, prompts, split, split_by_prompt, tokenised};
 pub use samples::Samples;
-pub use team::{Late, ShardGradients, Team, devices_beside, shards};
-pub use trained::Trained;
+pub use team::{Team, devices_beside, shards};
+pub use trainee::Trainee;
 pub use truncate::Truncate;
 
 use crate::device::asked;

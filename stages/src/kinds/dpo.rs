@@ -11,7 +11,7 @@ use crate::stage::{
 };
 use crate::train::{
     self, Adam, AnswerEnd, BatchLoss, Group, Learner, Metrics, PairBound, PreferenceReading, Samples, Sequence, Team,
-    TrainState, TrainSteps, Trained, Training,
+    TrainState, TrainSteps, Trainee, Training,
 };
 use crate::train::{Rate, Schedule};
 use anyhow::Result;
@@ -145,7 +145,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let beside = train::devices_beside(io, &device, training.tuning.dtype)?;
     let learner = DirectPolicy {
         parameters: &parameters,
-        team: Team::of(Trained::of_adapter(policy.model(), &start), beside, Trained::on)?,
+        team: Team::of(Trainee::of_adapter(policy.model(), &start), beside, Trainee::on)?,
         policy: &policy,
         reference,
         start,
@@ -159,7 +159,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 struct DirectPolicy<'a> {
     parameters: &'a Dpo,
     policy: &'a Artifact,
-    team: Team<Trained>,
+    team: Team<Trainee>,
     reference: Reference,
     start: Adapter,
     groups: Vec<Group>,

@@ -11,7 +11,7 @@ use crate::model::{Adapter, Artifact, Load, Reference};
 use crate::rl::{self, KtoWeights};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, Port, TokenizerSource, Work};
 use crate::train::{
-    self, Adam, BatchLoss, Learner, Metrics, RowEncoder, Samples, Sequence, Team, TrainState, TrainSteps, Trained,
+    self, Adam, BatchLoss, Learner, Metrics, RowEncoder, Samples, Sequence, Team, TrainState, TrainSteps, Trainee,
 };
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
@@ -121,9 +121,9 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let start = policy.start_adapter(&training.tuning.lora, draw("adapter"))?;
     let adam = Adam::of_adapters([&start], training.tuning.adam);
     let team = Team::of(
-        Trained::of_adapter(policy.model(), &start),
+        Trainee::of_adapter(policy.model(), &start),
         train::devices_beside(io, &device, training.tuning.dtype)?,
-        Trained::on,
+        Trainee::on,
     )?;
     let learner =
         LabelledPolicy { parameters: &parameters, policy: &policy, team, reference, start, items, heldout, at_once };
@@ -133,7 +133,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 struct LabelledPolicy<'a> {
     parameters: &'a Kto,
     policy: &'a Artifact,
-    team: Team<Trained>,
+    team: Team<Trainee>,
     reference: Reference,
     start: Adapter,
     items: Vec<Item>,

@@ -10,7 +10,7 @@ use crate::stage::{
 use crate::tensor::from_values;
 use crate::train::{
     self, Adam, AdamSettings, BatchLoss, Learner, Metrics, Passes, Rate, Schedule, Sequence, Team, TrainState,
-    TrainSteps, Trained,
+    TrainSteps, Trainee,
 };
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor};
@@ -225,7 +225,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         AdamSettings { beta2: 0.95, epsilon: 1e-8, weight_decay: parameters.weight_decay, ..AdamSettings::default() };
     let adam = Adam::of_weights(&model, settings);
     let beside = train::devices_beside(io, &device, Dtype::F32)?;
-    let team = Team::of(Trained::of_weights(&model), beside, Trained::on)?;
+    let team = Team::of(Trainee::of_weights(&model), beside, Trainee::on)?;
     let learner = NewModel { parameters: &parameters, team, documents, heldout, made };
     train::learn(io, &steps, adam, &mut filter, &learner)
 }
@@ -247,7 +247,7 @@ fn take_tokenizer(given: &Path, to: &Path) -> Result<()> {
 
 struct NewModel<'a> {
     parameters: &'a Pretrain,
-    team: Team<Trained>,
+    team: Team<Trainee>,
     documents: Vec<Sequence>,
     /// Numbers of the documents to measure on.
     heldout: Vec<usize>,

@@ -13,7 +13,7 @@ use crate::stage::{
 };
 use crate::train::{
     self, Adam, AnswerEnd, BatchLoss, Group, Learner, Metrics, PairBound, PreferenceReading, Sequence, Team,
-    TrainState, TrainSteps, Trained, Training,
+    TrainState, TrainSteps, Trainee, Training,
 };
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
@@ -190,7 +190,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
     let learner = RewardModel {
         parameters: &parameters,
         artifact: &artifact,
-        team: Team::of(Trained::of_adapter(artifact.model(), &start), beside, Trained::on)?,
+        team: Team::of(Trainee::of_adapter(artifact.model(), &start), beside, Trainee::on)?,
         start,
         groups,
         heldout,
@@ -204,7 +204,7 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
 struct RewardModel<'a> {
     parameters: &'a Rm,
     artifact: &'a Artifact,
-    team: Team<Trained>,
+    team: Team<Trainee>,
     start: Adapter,
     groups: Vec<Group>,
     heldout: Vec<Group>,

@@ -7,7 +7,7 @@ use crate::model::{Artifact, Demand, Load, LoraParameters};
 use crate::stage::{Accepts, Call, Gives, Kind, Metric, ParameterMistake, Parameters, Port, TokenizerSource, Work};
 use crate::train::{
     self, Adam, AnswerEnd, BatchLoss, Fit, Learner, Metrics, RowEncoder, Samples, Sequence, Team, TrainState,
-    TrainSteps, Trained, Training,
+    TrainSteps, Trainee, Training,
 };
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
@@ -174,10 +174,10 @@ fn run(call: &Call, io: &mut Io) -> Result<()> {
         None => Adam::of_weights(artifact.model(), training.tuning.adam),
     };
     let trained = match &start {
-        Some(start) => Trained::of_adapter(artifact.model(), start),
-        None => Trained::of_weights(artifact.model()),
+        Some(start) => Trainee::of_adapter(artifact.model(), start),
+        None => Trainee::of_weights(artifact.model()),
     };
-    let team = Team::of(trained, train::devices_beside(io, &device, training.tuning.dtype)?, Trained::on)?;
+    let team = Team::of(trained, train::devices_beside(io, &device, training.tuning.dtype)?, Trainee::on)?;
     let learner = FineTuning { training, artifact: &artifact, team, examples, heldout };
     train::learn(io, &steps, adam, &mut filter, &learner)
 }
@@ -207,7 +207,7 @@ fn read(
 struct FineTuning<'a> {
     training: &'a Training,
     artifact: &'a Artifact,
-    team: Team<Trained>,
+    team: Team<Trainee>,
     examples: Vec<(Example, Sequence)>,
     /// Numbers of the rows to measure on.
     heldout: Vec<usize>,

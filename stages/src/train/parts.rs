@@ -1,6 +1,6 @@
 //! Batches in parts: the rows of each, and the sums over all.
 
-use super::team::{Late, ShardGradients};
+use super::late::{Late, ShardGradients};
 use anyhow::Result;
 use burn::tensor::Tensor;
 

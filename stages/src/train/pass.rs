@@ -1,9 +1,9 @@
 //! Passes through a model: forward to log-probabilities and values, and back from a loss of them.
 
 use super::forward::{Forward, Pass, batch_of_rows, predictions, with_head};
+use super::late::{Late, ShardGradients};
 use super::parts::{add, parts};
 use super::rows::Sequence;
-use super::team::{Late, ShardGradients};
 use crate::kernel::{LatePredictions, Predictions, Slopes, Span, TokenGradients};
 use crate::model::predict;
 use crate::model::{Adapter, Decoder, Gradient, Trainable, sizes};

@@ -2,6 +2,7 @@
 //! parameter; the gradient of each is computed by itself, on whichever device; and the sums are made on the first device, in
 //! the order of the shards.
 
+use super::late::{Late, ShardGradients};
 use super::parts::add;
 use crate::device::{self, asked};
 use crate::io::Io;
@@ -19,27 +20,7 @@ pub struct Team<R> {
     beside: Vec<(Device, R)>,
 }
 
-/// Something that is known, or that takes a read of the device to know.
-pub enum Late<'a, T> {
-    Known(T),
-    Later(Box<dyn FnOnce() -> Result<T> + 'a>),
-}
-
-impl<T> Late<'_, T> {
-    /// # Errors
-    /// The device cannot be read.
-    pub fn get(self) -> Result<T> {
-        match self {
-            Late::Known(value) => Ok(value),
-            Late::Later(later) => later(),
-        }
-    }
-}
-
-/// What one shard of a batch gives, and its gradients, which are parts of those of the whole batch.
-pub type ShardGradients<'a, T> = (Late<'a, T>, Vec<Tensor<2>>);
-
-/// The same on the host.
+/// The result of a shard and its gradients on the host.
 type ReadShard<T> = (T, Vec<Vec<f32>>);
 
 /// The places of the shards among the rows of a batch. Their sizes differ by one at most; of more shards than rows, some are

@@ -1,35 +1,36 @@
 //! The model that a kind trains, as every device of a stage has it.
 
 use super::forward::Pass;
+use super::late::{Late, ShardGradients};
 use super::parameters::Passes;
-use super::team::{Late, ShardGradients, Team, shards};
+use super::team::{Team, shards};
 use crate::model::{Adapter, Decoder, Trainable, weights};
 use anyhow::Result;
 use burn::tensor::{Device, Tensor};
 use std::ops::Range;
 
 /// A model, and the adapter on it that is trained; without one, its weights are.
-pub struct Trained {
+pub struct Trainee {
     model: Decoder,
     start: Option<Adapter>,
 }
 
-impl Trained {
-    pub fn of_adapter(model: &Decoder, start: &Adapter) -> Trained {
-        Trained { model: model.clone(), start: Some(start.clone()) }
+impl Trainee {
+    pub fn of_adapter(model: &Decoder, start: &Adapter) -> Trainee {
+        Trainee { model: model.clone(), start: Some(start.clone()) }
     }
 
-    pub fn of_weights(model: &Decoder) -> Trained {
-        Trained { model: model.clone(), start: None }
+    pub fn of_weights(model: &Decoder) -> Trainee {
+        Trainee { model: model.clone(), start: None }
     }
 
     /// A copy on another device.
     ///
     /// # Errors
     /// A device cannot be read.
-    pub fn on(&self, device: &Device) -> Result<Trained> {
+    pub fn on(&self, device: &Device) -> Result<Trainee> {
         let start = self.start.as_ref().map(|start| start.on(&self.model.config, device)).transpose()?;
-        Ok(Trained { model: weights::on(&self.model, device)?, start })
+        Ok(Trainee { model: weights::on(&self.model, device)?, start })
     }
 
     /// The model and the adapter with these tensors.
@@ -41,7 +42,7 @@ impl Trained {
     }
 }
 
-impl Team<Trained> {
+impl Team<Trainee> {
     /// The loss of a batch and its gradients. `one` gets a way through the model, and the places of the rows of a shard; what
     /// it returns is added up.
     ///
