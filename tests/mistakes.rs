@@ -107,7 +107,7 @@ fn an_unknown_parameter() {
             6 |   rm_2: {kind: rm, from: {model: sft, data: ./pairs.jsonl}, with: {lora: {rnak: 4}, batchsize: 3}}
               |                                                                                     ^^^^^^^^^
               |
-              = help: there are: adam, batch, centring, chat_template, checkpoint_every, dtype, ends, epochs, heldout, label_smoothing, lora, loss, lr, margin, max_tokens, micro_batch, normalize, pairs_per_prompt, recompute, schedule, stop_token, template_args, truncate
+              = help: there are: adam, batch, centring, chat_template, checkpoint_every, dtype, ends, epochs, heldout, label_smoothing, lora, loss, lr, margin, max_tokens, micro_batch, normalize, pairs_per_prompt, recompute, schedule, shards, stop_token, template_args, truncate
 
         "#]],
     );
